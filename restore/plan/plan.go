@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+// Actor indices that every plan has.
+const (
+	// Restorer is the process that carries out the plan from outside the
+	// new namespaces. It writes id maps; it creates nothing itself.
+	Restorer = 0
+	// Init is the first task made: number 1 of the new namespace, either
+	// the forest's root (a container) or a holder. The restorer makes it:
+	// its creation is in the program of no actor.
+	Init = 1
+)
+
+// Plan is how a forest is rebuilt.
+type Plan struct {
+	Actors []Actor
+	// Root is the actor that becomes the forest's root task.
+	Root int
+	// InitNumbers is set_tid for Init, innermost level first: {1}.
+	InitNumbers []int32
+	// InitFlags are the clone flags of Init: NewPID, and NewUser if the
+	// root namespace is owned by a nested user namespace.
+	InitFlags CloneFlags
+}
+
+// Role is why an actor exists.
+type Role uint8
+
+const (
+	RoleRestorer Role = iota
+	// RoleTask becomes a task of the forest.
+	RoleTask
+	// RoleHolder is the init of the new namespace of a subtree.
+	RoleHolder
+	// RoleGhost carries the number of a ghost, founds its session or group,
+	// and ends.
+	RoleGhost
+	// RoleHelper keeps a session, places a child or keeps a group alive
+	// until others joined, and ends.
+	RoleHelper
+	// RoleEntrant bears tasks inside a namespace on behalf of an outside
+	// task, whose credentials allow every number to be named, and ends.
+	RoleEntrant
+)
+
+var roles = [...]string{"restorer", "task", "holder", "ghost", "helper", "entrant"}
+
+func (r Role) String() string {
+	if int(r) >= len(roles) {
+		return "unknown"
+	}
+	return roles[r]
+}
+
+// Actor is one task of the plan with its program.
+type Actor struct {
+	Role Role
+	Task int    // index in Forest.Tasks, or -1
+	Why  string // for a helper: what it is for, in words
+	Ops  []Op
+}
+
+// Ref names an operation of a plan.
+type Ref struct {
+	Actor, Op int32
+}
+
+// Code is what an operation does. Each is one system call or a few, made by
+// the actor in whose program it stands.
+type Code uint8
+
+const (
+	// Clone makes Child with clone3: Flags, Numbers (set_tid, innermost
+	// level first; the levels not named are the kernel's choice), Signal
+	// (exit_signal; ignored with Parent or Thread).
+	Clone Code = iota
+	// Setsid calls setsid.
+	Setsid
+	// Setpgid puts the process of Child (-1: the actor's own) into group
+	// Number. Pid is the child's number (0 for itself); both are as the
+	// actor sees them. Number 0 founds a group.
+	Setpgid
+	// Subreaper sets PR_SET_CHILD_SUBREAPER to Number (0 or 1).
+	Subreaper
+	// Reap waits for the end of Child, whose number the actor sees as Pid,
+	// and collects it (wait4 with __WALL).
+	Reap
+	// Await waits until Child (Pid) is a zombie and leaves it one (waitid
+	// with WNOWAIT and __WALL).
+	Await
+	// JoinPID sets pid_ns_for_children to the active namespace of actor Via
+	// (setns with the pidfd its Clone left, or its own if Via is the
+	// actor itself).
+	JoinPID
+	// JoinUser enters the user namespace of actor Via (setns, pidfd).
+	JoinUser
+	// UnsharePID makes an empty namespace for the next children.
+	UnsharePID
+	// WriteMaps, of the restorer only, writes the id maps of user namespace
+	// Number (an index in Forest.UserNamespaces), of which Child is the
+	// first member.
+	WriteMaps
+	// Comm sets the task's name to Text.
+	Comm
+	// SetIDs sets all of the process's uids to UID and gids to GID, as they
+	// are called in the actor's user namespace, without capabilities being
+	// looked at afterwards.
+	SetIDs
+	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
+	Undumpable
+	// Pdeath sets PR_SET_PDEATHSIG to Signal.
+	Pdeath
+	// Cursor writes Number to ns_last_pid of the actor's namespace.
+	Cursor
+	// PidMax writes Number to pid_max of the actor's namespace. Only on
+	// kernels that have one per namespace.
+	PidMax
+	// Nop does nothing; it waits for what it comes after.
+	Nop
+
+	// The last operation of every program is one of these.
+
+	// Hold is where a task of the forest stays: everything of it is in
+	// place. A plan is carried out when every Hold is reached.
+	Hold
+	// ExitThread ends the calling thread with wait status Number.
+	ExitThread
+	// ExitGroup ends the process with exit code Number (0 to 255).
+	ExitGroup
+	// Die kills the process by Signal, sent to itself.
+	Die
+	// Serve is the end of a holder's program: hold, reap whatever is
+	// adopted, and end with the status of the root.
+	Serve
+	// End is the end of the restorer's program.
+	End
+)
+
+var codes = [...]string{
+	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
+	"join-user", "unshare-pid", "write-maps", "comm", "set-ids",
+	"undumpable", "pdeath", "cursor", "pid-max", "nop", "hold",
+	"exit-thread", "exit-group", "die", "serve", "end",
+}
+
+func (c Code) String() string {
+	if int(c) >= len(codes) {
+		return "unknown"
+	}
+	return codes[c]
+}
+
+// Last reports whether c ends a program.
+func (c Code) Last() bool { return c >= Hold }
+
+// CloneFlags say what a Clone shares and unshares, beyond what the way of
+// running the plan decides (memory, descriptors).
+type CloneFlags uint8
+
+const (
+	NewPID  CloneFlags = 1 << iota // CLONE_NEWPID: the child is an init
+	NewUser                        // CLONE_NEWUSER
+	Parent                         // CLONE_PARENT: a sibling of the actor
+	Thread                         // CLONE_THREAD: a thread of the actor's process
+	Pidfd                          // keep a pidfd of the child for JoinPID and JoinUser
+)
+
+// Op is one operation. Which fields mean something depends on Code.
+type Op struct {
+	Code    Code
+	Flags   CloneFlags
+	Child   int32 // an actor, or -1
+	Via     int32 // an actor
+	Pid     int32 // a number as the actor sees it
+	Number  int32
+	Signal  int32
+	UID     uint32
+	GID     uint32
+	Numbers []int32
+	Text    string
+	// After are operations of other actors that must be done first.
+	After []Ref
+}
