@@ -13,6 +13,10 @@ type ID uint64
 type Snapshot struct {
 	Root      ID // the root task
 	Namespace ID // the root task's own pid namespace
+	// Self is the thread-group leader of the process that takes the
+	// snapshot: a dump cannot hold its own dumper. 0 if it is not known to
+	// be anywhere near.
+	Self ID
 
 	Tasks          []Task
 	Pids           []Pid
