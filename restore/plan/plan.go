@@ -74,7 +74,9 @@ type Code uint8
 const (
 	// Clone makes Child with clone3: Flags, Numbers (set_tid, innermost
 	// level first; the levels not named are the kernel's choice), Signal
-	// (exit_signal; ignored with Parent or Thread).
+	// (exit_signal; ignored with Parent or Thread). With NewUser the
+	// actor's effective ids are UID and GID for the call, so that they
+	// become the owner's, without loss of capabilities.
 	Clone Code = iota
 	// Setsid calls setsid.
 	Setsid
@@ -98,16 +100,23 @@ const (
 	JoinUser
 	// UnsharePID makes an empty namespace for the next children.
 	UnsharePID
+	// UnshareUser enters a new user namespace, owned by UID and GID as for
+	// a Clone with NewUser.
+	UnshareUser
 	// WriteMaps, of the restorer only, writes the id maps of user namespace
 	// Number (an index in Forest.UserNamespaces), of which Child is the
 	// first member.
 	WriteMaps
 	// Comm sets the task's name to Text.
 	Comm
-	// SetIDs sets all of the process's uids to UID and gids to GID, as they
-	// are called in the actor's user namespace, without capabilities being
-	// looked at afterwards.
+	// SetIDs sets the thread's real uid to UID and gid to GID, its
+	// effective and saved ones to EUID and EGID, all as they are called in
+	// the actor's user namespace: the groups first.
 	SetIDs
+	// Ignore sets the disposition of Signal to SIG_IGN (Number 1) or back
+	// to SIG_DFL (Number 0): the exit signal of a child that is about to
+	// end must not kill the actor.
+	Ignore
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable
 	// Pdeath sets PR_SET_PDEATHSIG to Signal.
@@ -140,7 +149,8 @@ const (
 
 var codes = [...]string{
 	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
-	"join-user", "unshare-pid", "write-maps", "comm", "set-ids",
+	"join-user", "unshare-pid", "unshare-user", "write-maps", "comm",
+	"set-ids", "ignore",
 	"undumpable", "pdeath", "cursor", "pid-max", "nop", "hold",
 	"exit-thread", "exit-group", "die", "serve", "end",
 }
@@ -178,6 +188,8 @@ type Op struct {
 	Signal  int32
 	UID     uint32
 	GID     uint32
+	EUID    uint32
+	EGID    uint32
 	Numbers []int32
 	Text    string
 	// After are operations of other actors that must be done first.
