@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package collector
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+// Same reports whether two passes over one target, on one machine, showed the
+// same forest in every particular. Only the Producer, with its time of day,
+// is left out. (What must be the same after a restore is less: forest.Diff.)
+func Same(a, b *forest.Forest) bool { return Difference(a, b) == "" }
+
+// Difference says what differs first between two passes, or "".
+func Difference(a, b *forest.Forest) string {
+	switch {
+	case a.Mode != b.Mode || a.Cut != b.Cut:
+		return "how the forest was taken"
+	case !slices.EqualFunc(a.UserNamespaces, b.UserNamespaces, sameUserNamespace):
+		return "the user namespaces"
+	case len(a.Namespaces) != len(b.Namespaces):
+		return fmt.Sprintf("%d pid namespaces became %d", len(a.Namespaces), len(b.Namespaces))
+	case len(a.Tasks) != len(b.Tasks):
+		return fmt.Sprintf("%d tasks became %d", len(a.Tasks), len(b.Tasks))
+	case len(a.Pids) != len(b.Pids):
+		return fmt.Sprintf("%d pid objects became %d", len(a.Pids), len(b.Pids))
+	case !slices.Equal(a.Inexact, b.Inexact):
+		return "what cannot be rebuilt"
+	}
+	for i := range a.Pids {
+		p, q := &a.Pids[i], &b.Pids[i]
+		if p.Namespace != q.Namespace || !slices.Equal(p.Numbers, q.Numbers) {
+			return fmt.Sprintf("number %s became %s", chain(p.Numbers), chain(q.Numbers))
+		}
+	}
+	for i := range a.Tasks {
+		if a.Tasks[i] != b.Tasks[i] {
+			return "task " + taskName(b, i) + ": " + changedField(&a.Tasks[i], &b.Tasks[i])
+		}
+	}
+	for i := range a.Namespaces {
+		if a.Namespaces[i] != b.Namespaces[i] {
+			return fmt.Sprintf("the pid namespace with inode %d: its state, cursor or pid_max", a.Namespaces[i].Inode)
+		}
+	}
+	return ""
+}
+
+func sameUserNamespace(a, b forest.UserNamespace) bool {
+	return a.Parent == b.Parent && a.OwnerUID == b.OwnerUID && a.OwnerGID == b.OwnerGID &&
+		a.Setgroups == b.Setgroups && a.Inode == b.Inode &&
+		slices.Equal(a.UIDMap, b.UIDMap) && slices.Equal(a.GIDMap, b.GIDMap)
+}
+
+// changedField names what differs between two sights of a task.
+func changedField(a, b *forest.Task) string {
+	switch {
+	case a.Pid != b.Pid || a.TGID != b.TGID:
+		return "its identity"
+	case a.PGID != b.PGID:
+		return "its process group"
+	case a.SID != b.SID:
+		return "its session"
+	case a.Parent != b.Parent || a.ParentThread != b.ParentThread:
+		return "its parent"
+	case a.State != b.State:
+		return fmt.Sprintf("%v became %v", a.State, b.State)
+	case a.Comm != b.Comm:
+		return "its name"
+	case a.ChildNamespace != b.ChildNamespace || a.UserNamespace != b.UserNamespace:
+		return "its namespaces"
+	}
+	return "its signals, exit codes or identity"
+}
+
+func taskName(f *forest.Forest, i int) string {
+	t := &f.Tasks[i]
+	return chain(f.Pid(t.Pid).Numbers) + " (" + escape(t.Comm) + ")"
+}
