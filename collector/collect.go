@@ -67,6 +67,7 @@ type collector struct {
 	members []int32 // the forest's tasks in tree order
 
 	tag       []forest.Tag // of Snapshot.Pids; 0: not in the forest
+	carried   []bool       // of Snapshot.Pids: a task of the forest has it as its pid
 	nsIndex   []int        // of Snapshot.Namespaces in the forest, or none
 	nsRecord  []int32      // the reverse: record of Forest.Namespaces[i]
 	nsVisible []visibility // of Snapshot.Namespaces
@@ -105,6 +106,7 @@ func (c *collector) index() error {
 		c.userns[s.UserNamespaces[i].ID] = int32(i)
 	}
 	c.tag = make([]forest.Tag, len(s.Pids))
+	c.carried = make([]bool, len(s.Pids))
 	c.nsIndex = fill(len(s.Namespaces))
 	c.userIndex = fill(len(s.UserNamespaces))
 	c.nsVisible = make([]visibility, len(s.Namespaces))
@@ -229,6 +231,14 @@ func (c *collector) addTasks() error {
 // addTask is the seed's four rules for one task, and the rest of it.
 func (c *collector) addTask(out *forest.Task, i int32) error {
 	t := &c.s.Tasks[i]
+	if t.TGID != c.s.Tasks[c.links[i].leader].Pid {
+		return changed("task %s and the leader of its process disagree on the tgid", c.describe(i))
+	}
+	r, ok := c.pids[t.Pid]
+	if !ok || c.carried[r] {
+		return changed("the number of task %s was not seen, or another task has it too", c.describe(i))
+	}
+	c.carried[r] = true
 	var err error
 	if out.Pid, err = c.own(t.Pid); err != nil {
 		return err
@@ -251,6 +261,9 @@ func (c *collector) addTask(out *forest.Task, i int32) error {
 // own is the tag of an object that a task of the forest has as its pid or
 // tgid.
 func (c *collector) own(id ID) (forest.Tag, error) {
+	if r, ok := c.pids[id]; ok && c.tag[r] != 0 {
+		return c.tag[r], nil
+	}
 	p, err := c.object(id)
 	if err != nil {
 		return 0, err
@@ -299,6 +312,9 @@ func (c *collector) session(i int32, id ID) (forest.Tag, error) {
 // if it can be seen in the root namespace, else outside, which only a subtree
 // may have.
 func (c *collector) used(i int32, id ID, kind string) (forest.Tag, error) {
+	if r, ok := c.pids[id]; ok && c.tag[r] != 0 {
+		return c.tag[r], nil
+	}
 	p, err := c.object(id)
 	if err != nil {
 		return 0, err
@@ -315,12 +331,9 @@ func (c *collector) used(i int32, id ID, kind string) (forest.Tag, error) {
 	return 0, &OutsideError{Task: c.describe(i), Kind: kind, Leader: p.Numbers, Alive: p.HasPID}
 }
 
-// add gives an object of the root namespace its tag.
+// add gives an object of the root namespace, which has none yet, its tag.
 func (c *collector) add(id ID, p *Pid) (forest.Tag, error) {
 	r := c.pids[id]
-	if c.tag[r] != 0 {
-		return c.tag[r], nil
-	}
 	ns, err := c.namespace(p.Namespace)
 	if err != nil {
 		return 0, fmt.Errorf("number %s: %w", chain(p.Numbers), err)

@@ -10,8 +10,8 @@ import (
 )
 
 // maxUserLevel bounds the nesting of user namespaces (create_user_ns,
-// kernel/user_namespace.c: level 32 is the last).
-const maxUserLevel = 32
+// kernel/user_namespace.c: a parent may be at level 32).
+const maxUserLevel = 33
 
 // visibility of a namespace from the root namespace.
 type visibility uint8
