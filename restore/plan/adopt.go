@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+// adopt plans the birth of child number at of thread t below a member of its
+// session further down: a throwaway child of that member makes it and dies,
+// and t adopts it (kernel-rules 13, 16).
+func (p *planner) adopt(t int32, at int) {
+	k := p.nodes[t].kids[at]
+	s := p.need(k)
+	l := p.nodeOf(s)
+	if l != none && !p.nodes[l].born {
+		p.bearLate(t, at, l)
+		if len(p.refusals) > 0 {
+			return
+		}
+	}
+	via := p.via(t)
+	if !p.canAdopt(t, via, k) {
+		return
+	}
+	switch {
+	case l == none || !p.nodes[l].born:
+		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
+		return
+	case p.nodes[l].inner:
+		p.unsupported(k, "its session is led by %s from inside a nested user namespace, where outer numbers cannot be named (kernel-rules 9)", p.name(l))
+		return
+	case p.nodes[l].ns != p.nodes[via].ns:
+		p.unsupported(k, "its session is led by %s from a deeper namespace than that of its parent %s", p.name(l), p.name(t))
+		return
+	}
+	x := p.helper(RoleHelper, p.nodes[l].ns, 0, "makes "+p.name(k)+" in its session and dies, so that "+p.name(t)+" adopts it")
+	xn := &p.nodes[x]
+	xn.parent, xn.session, xn.group = l, s, p.nodes[l].curGroup
+	p.birth(l, x, 0)
+	p.birth(x, k, 0)
+	if len(p.refusals) > 0 {
+		return
+	}
+	p.nodes[k].arrived = p.endInto(x, via)
+	p.nodes[k].curParent = via
+	p.settle(k)
+}
+
+// canAdopt refuses adoptions that the kernel would send elsewhere.
+func (p *planner) canAdopt(t, via, k int32) bool {
+	switch leader := p.nodes[via].leader; {
+	case leader != via:
+		p.unsupported(k, "its parent is thread %s, and adoption goes to the first live thread of a process (kernel-rules 13)", p.name(t))
+	case p.nodes[k].signal != forest.SIGCHLD:
+		p.unsupported(k, "its exit signal is %d, and adoption resets it to SIGCHLD (kernel-rules 15)", p.nodes[k].signal)
+	default:
+		return true
+	}
+	return false
+}
+
+// endInto plans the end of x such that its children go to heir, and returns
+// when they have. Deaths that hand on children happen one after the other:
+// who is a subreaper matters only then.
+func (p *planner) endInto(x, heir int32) Ref {
+	after := []Ref{p.nodes[heir].lastKid, p.nodes[x].lastKid, p.lastAdoption}
+	temporary := !p.reaps(x, heir) && !p.nodes[heir].subreaper
+	if temporary {
+		after = append(after, p.do(heir, Op{Code: Subreaper, Child: none, Number: 1}, p.lastAdoption))
+	}
+	p.do(x, Op{Code: ExitGroup, Child: none}, after...)
+	p.nodes[x].ended = true
+	done := p.reap(p.nodes[x].curParent, x)
+	if temporary {
+		done = p.do(heir, Op{Code: Subreaper, Child: none, Number: 0}, done)
+	}
+	p.lastAdoption = done
+	p.nodes[heir].lastKid = done
+	return done
+}
+
+// reaps reports whether heir is the reaper of x's namespace, which adopts
+// without being a subreaper.
+func (p *planner) reaps(x, heir int32) bool {
+	return p.nodes[heir].ns == p.nodes[x].ns && p.isInit(heir)
+}
+
+func (p *planner) reap(parent, child int32) Ref {
+	return p.do(parent, Op{
+		Code: Reap, Child: p.nodes[child].actor, Pid: p.number(child, p.nodes[parent].ns),
+	})
+}
+
+// bearLate plans the birth, ahead of its place among t's children, of the one
+// that has l below it: under a helper that dies when its place has come.
+func (p *planner) bearLate(t int32, at int, l int32) {
+	kids := p.nodes[t].kids
+	i := slices.IndexFunc(kids[at+1:], func(k int32) bool { return k == l || k < p.tasks && p.within(p.topOf(l), k) })
+	if i < 0 {
+		return
+	}
+	k := kids[at+1+i]
+	if p.nodes[k].late != none || !p.canAdopt(t, p.via(t), k) {
+		return
+	}
+	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
+	yn := &p.nodes[y]
+	yn.parent, yn.group = t, p.nodes[t].curGroup
+	yn.session = p.need(k)
+	p.nodes[k].late = y
+	p.bearAs(t, y)
+	if len(p.refusals) == 0 {
+		p.spawn(y, k)
+	}
+}
+
+// bearAs bears helper h as a child of t in h's session, if that can be had
+// without adoption.
+func (p *planner) bearAs(t, h int32) {
+	via, s := p.via(t), p.nodes[h].session
+	switch c := p.carrier(via, s, p.nodes[h].signal); {
+	case s == free || s == p.nodes[via].curSession:
+		p.birth(via, h, 0)
+	case c != none:
+		p.birth(c, h, Parent)
+	default:
+		p.unsupported(p.nodes[t].leader, "its children arrived in an order that this version cannot repeat: session %s is led from below a later one",
+			p.f.TagName(s))
+	}
+}
+
+// topOf is the task node under which n comes: itself, or for a ghost the
+// thread that bears it.
+func (p *planner) topOf(n int32) int32 {
+	for n >= p.tasks {
+		n = p.nodes[n].parent
+	}
+	return n
+}
+
+// arriveLate lets k, which was born under a helper, take its place among t's
+// children.
+func (p *planner) arriveLate(t, k int32) {
+	y := p.nodes[k].late
+	p.nodes[k].arrived = p.endInto(y, p.via(t))
+	p.nodes[k].curParent = p.via(t)
+	p.offerCarrier(k)
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// carrierKey is what a child must inherit from whoever makes it with
+// CLONE_PARENT: its parent (by) and session and the exit signal.
+type carrierKey struct {
+	parent  int32
+	session forest.Tag
+	signal  int32
+}
+
+// grow plans every birth: the holder of a subtree if there is one, the root,
+// and from there down, each process whole before its next sibling.
+func (p *planner) grow() {
+	root := int32(0)
+	if p.f.Mode == forest.Subtree {
+		h := p.hold()
+		p.spawn(h, root)
+	} else {
+		p.comeAlive(root, none)
+		p.nodes[root].curSession = forest.Inherited
+		p.nodes[root].curGroup = forest.Inherited
+		p.sit(root)
+	}
+	if len(p.refusals) == 0 {
+		p.build(root)
+	}
+}
+
+// hold adds the init of the new namespace of a subtree.
+func (p *planner) hold() int32 {
+	n := int32(len(p.nodes))
+	p.nodes = append(p.nodes, node{
+		actor: Init, task: none, leader: n, role: RoleHolder, numbers: []int32{1},
+		parent: none, session: forest.Inherited, group: forest.Inherited, birth: free,
+		standIn: none, late: none, curParent: none, born: true,
+		curSession: forest.Inherited, curGroup: forest.Inherited,
+		cloned: noRef, arrived: noRef, lastKid: noRef, sessionRef: noRef, groupRef: noRef, arrivedKids: noRef,
+	})
+	p.plan.Actors[Init] = Actor{Role: RoleHolder, Task: none, Why: "number 1 of the new namespace: reaps, and ends with the root"}
+	p.holder = n
+	p.nodes[0].parent = n
+	return n
+}
+
+// build plans what process n does once it is born: its threads, the children
+// that must be born before its setsid, the setsid, and the other children.
+func (p *planner) build(n int32) {
+	for _, t := range p.nodes[n].threads {
+		p.birth(n, t, Thread)
+	}
+	threads := p.threadsOf(n)
+	next := make([]int, len(threads))
+	if p.nodes[n].leads {
+		var last []Ref
+		for i, t := range threads {
+			next[i] = p.buildEarly(n, t)
+			last = append(last, p.lastOf(t))
+		}
+		p.setsid(n, last)
+	}
+	for i, t := range threads {
+		for at := next[i]; at < len(p.nodes[t].kids); at++ {
+			if len(p.refusals) > 0 {
+				return
+			}
+			p.bear(t, at)
+		}
+	}
+}
+
+// buildEarly bears thread t's children up to the first that must be born after
+// the setsid of its process n, and makes helpers that stay in the session n
+// was born in for those after it that need it. It returns how many it bore.
+func (p *planner) buildEarly(n, t int32) int {
+	own, at := p.nodes[n].session, 0
+	for ; at < len(p.nodes[t].kids) && p.need(p.nodes[t].kids[at]) != own; at++ {
+		if len(p.refusals) > 0 {
+			return at
+		}
+		p.bear(t, at)
+	}
+	via := p.via(t)
+	for _, k := range p.nodes[t].kids[at:] {
+		s := p.nodes[n].curSession
+		if p.need(k) != s || via != t || p.carrier(t, s, p.nodes[k].signal) != none {
+			continue
+		}
+		h := p.helper(RoleHelper, p.nodes[t].ns, 0, "stays in the session that "+p.name(n)+" was born in, to make its later children there")
+		hn := &p.nodes[h]
+		hn.parent, hn.session, hn.group, hn.signal = t, s, p.nodes[n].curGroup, p.nodes[k].signal
+		p.spawn(t, h)
+	}
+	return at
+}
+
+func (p *planner) setsid(n int32, after []Ref) {
+	nd := &p.nodes[n]
+	nd.sessionRef = p.do(n, Op{Code: Setsid, Child: none}, after...)
+	nd.curSession, nd.curGroup = nd.tag, nd.tag
+	nd.founded, nd.groupRef = true, nd.sessionRef
+	p.sit(n)
+}
+
+// lastOf is the last operation in n's program so far.
+func (p *planner) lastOf(n int32) Ref {
+	a := p.nodes[n].actor
+	return Ref{Actor: a, Op: int32(len(p.plan.Actors[a].Ops) - 1)}.orNone()
+}
+
+func (r Ref) orNone() Ref {
+	if r.Op < 0 {
+		return noRef
+	}
+	return r
+}
+
+// via is who bears t's children: itself, or the entrant in its place.
+func (p *planner) via(t int32) int32 {
+	if s := p.nodes[t].standIn; s != none {
+		return s
+	}
+	return t
+}
+
+// bear plans the birth of the child at index at of thread t, by whichever way
+// its session allows, and then builds it.
+func (p *planner) bear(t int32, at int) {
+	k := p.nodes[t].kids[at]
+	if p.nodes[k].late != none {
+		p.arriveLate(t, k)
+		return
+	}
+	via, s := p.via(t), p.need(k)
+	switch c := p.carrier(via, s, p.nodes[k].signal); {
+	case s == free || s == p.nodes[via].curSession:
+		p.spawn(via, k)
+	case c != none:
+		p.birth(c, k, Parent)
+		p.settle(k)
+	default:
+		p.adopt(t, at)
+	}
+}
+
+// spawn makes k a plain child of a and builds it.
+func (p *planner) spawn(a, k int32) {
+	p.birth(a, k, 0)
+	p.settle(k)
+}
+
+// settle builds k, which is now among its parent's children, and remembers it
+// as one that can make siblings.
+func (p *planner) settle(k int32) {
+	if len(p.refusals) > 0 {
+		return
+	}
+	p.build(k)
+	p.offerCarrier(k)
+}
+
+// offerCarrier notes that k can make siblings in its session. A namespace's
+// init cannot (kernel-rules 14); nor can who cannot name outer numbers.
+func (p *planner) offerCarrier(k int32) {
+	nd := &p.nodes[k]
+	if nd.leader != k || nd.inner || nd.curParent == none || p.isInit(k) {
+		return
+	}
+	if nd.curSession == p.nodes[nd.curParent].curSession {
+		return // the parent can do it itself
+	}
+	key := carrierKey{nd.curParent, nd.curSession, nd.signal}
+	if _, ok := p.carriers[key]; !ok {
+		p.carriers[key] = k
+	}
+}
+
+// carrier is a child of parent in session s with the given exit signal, or
+// none.
+func (p *planner) carrier(parent int32, s forest.Tag, signal int32) int32 {
+	if n, ok := p.carriers[carrierKey{parent, s, signal}]; ok {
+		return n
+	}
+	return none
+}
+
+// birth plans the Clone of k by a. With Parent, k is a's sibling; with Thread,
+// a thread of a's process.
+func (p *planner) birth(a, k int32, flags CloneFlags) {
+	if p.nodes[a].inner {
+		p.unsupported(k, "it must be born inside a nested user namespace, by %s, which cannot name its outer numbers (kernel-rules 9)", p.name(a))
+		return
+	}
+	parent := a
+	if flags&Parent != 0 {
+		parent = p.nodes[a].curParent
+	}
+	if flags&Thread == 0 {
+		if !p.prepareGroup(a, parent, k) {
+			return
+		}
+	}
+	op := Op{
+		Code: Clone, Flags: flags, Child: p.nodes[k].actor,
+		Numbers: innermostFirst(p.chain(k)), Signal: p.nodes[k].signal,
+	}
+	var after []Ref
+	if flags&Thread != 0 {
+		op.Signal = 0
+	} else {
+		after = append(after, p.nodes[parent].lastKid)
+		if p.isInit(k) {
+			op.Flags |= NewPID
+			if p.setOwner(a, k, &op); len(p.refusals) > 0 {
+				return
+			}
+		}
+	}
+	ref := p.do(a, op, after...)
+	p.comeAlive(k, parent)
+	nd := &p.nodes[k]
+	nd.cloned, nd.arrived = ref, ref
+	nd.curSession, nd.curGroup = p.nodes[a].curSession, p.nodes[a].curGroup
+	if flags&Thread != 0 {
+		nd.curParent = p.nodes[a].curParent
+		return
+	}
+	p.nodes[parent].lastKid = ref
+	p.sit(k)
+	if op.Flags&NewUser != 0 {
+		p.enterAtBirth(a, k, ref)
+	}
+	p.giveGroup(k)
+}
+
+// comeAlive marks k born as a child of parent and starts its program.
+func (p *planner) comeAlive(k, parent int32) {
+	nd := &p.nodes[k]
+	nd.born, nd.curParent = true, parent
+	if nd.task == none {
+		return
+	}
+	if comm := p.f.Tasks[nd.task].Comm; comm != "" {
+		p.do(k, Op{Code: Comm, Child: none, Text: comm})
+	}
+}
+
+func innermostFirst(chain []int32) []int32 {
+	out := make([]int32, len(chain))
+	for i, n := range chain {
+		out[len(chain)-1-i] = n
+	}
+	return out
+}

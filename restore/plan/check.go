@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// check refuses what this version cannot build whatever else is true. It
+// notes all of it, so that a person sees the whole list at once.
+func (p *planner) check() {
+	for i := int32(0); i < p.tasks; i++ {
+		p.checkTask(i)
+	}
+	for i := range p.f.Namespaces {
+		p.checkNamespace(int32(i))
+	}
+	for tag := range p.ghosts {
+		if len(p.x.Session(tag)) == 0 && len(p.x.Group(tag)) == 0 {
+			p.refuse(&Refusal{Task: none, Tag: tag, Kind: Unsupported, Reason: "number " + p.f.TagName(tag) +
+				" is a group or session of processes outside the forest only, and is held by none of its own"})
+		}
+	}
+}
+
+func (p *planner) checkTask(i int32) {
+	t := &p.f.Tasks[i]
+	nd := &p.nodes[i]
+	switch t.State {
+	case forest.Stopped:
+		p.unsupported(i, "it is stopped by signal %d: let it continue first", t.StopSignal)
+	case forest.Traced:
+		p.unsupported(i, "it is being traced: detach the tracer first")
+	case forest.ExitingInit:
+		p.unsupported(i, "it is an init that waits for its namespace to become empty")
+	}
+	for _, id := range []struct {
+		tag  forest.Tag
+		what string
+	}{{t.SID, "session"}, {t.PGID, "process group"}} {
+		if id.tag == forest.Outside || id.tag == forest.Null {
+			p.unsupported(i, "its %s is outside the forest", id.what)
+		}
+	}
+	if nd.leader != i {
+		return
+	}
+	if t.State.Exited() {
+		p.checkExited(i)
+	}
+	p.checkParent(i)
+	if p.isInit(i) {
+		p.checkInit(i)
+	}
+}
+
+// checkExited refuses ends that cannot be made here.
+func (p *planner) checkExited(i int32) {
+	t := &p.f.Tasks[i]
+	status := t.WaitStatus()
+	if t.State == forest.DeadLeader {
+		status = t.ExitCode
+	}
+	sig := status & 0x7f
+	switch {
+	case p.isInit(i) && t.State == forest.Zombie:
+		p.unsupported(i, "it is a namespace's init and a zombie")
+	case status&0x80 != 0:
+		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
+	case sig != 0 && t.State == forest.DeadLeader:
+		p.unsupported(i, "its leader was killed by signal %d while other threads live", sig)
+	case sig != 0 && !fatal(sig):
+		p.refuseNode(Unreachable, i, "it cannot have been killed by signal %d, which does not kill", sig)
+	}
+}
+
+// fatal reports whether the default action of sig ends a process (signal(7)).
+func fatal(sig int32) bool {
+	switch sig {
+	case 17, 18, 19, 20, 21, 22, 23, 28: // CHLD CONT STOP TSTP TTIN TTOU URG WINCH
+		return false
+	}
+	return sig > 0 && sig <= 64
+}
+
+// checkParent refuses parents in other namespaces than birth would give.
+func (p *planner) checkParent(i int32) {
+	nd := &p.nodes[i]
+	switch {
+	case i == 0:
+		if p.f.Mode == forest.Container && nd.signal != forest.SIGCHLD {
+			p.unsupported(i, "the root's exit signal is %d, not SIGCHLD", nd.signal)
+		}
+	case nd.parent == none:
+		p.unsupported(i, "it entered the namespace from outside (setns): its parent is not in the forest")
+	default:
+		want := nd.ns
+		if p.isInit(i) {
+			want = int32(p.f.Namespaces[nd.ns].Parent)
+		}
+		if p.nodes[nd.parent].ns != want {
+			p.unsupported(i, "its parent %s lives further out than where it was born: it entered its namespace from outside (setns)",
+				p.name(nd.parent))
+		}
+	}
+}
+
+// checkInit refuses inits that could never be ended again, and ones led by
+// what they hold up.
+func (p *planner) checkInit(i int32) {
+	nd := &p.nodes[i]
+	if nd.group > 0 && nd.group != nd.tag && p.f.Encloses(int(nd.ns), p.f.Pid(nd.group).Namespace) {
+		p.unsupported(i, "it is an init in group %s, led from its own namespace: such a namespace can never be torn down again, not even by SIGKILL (kernel-rules 23)",
+			p.f.TagName(nd.group))
+	}
+}
+
+func (p *planner) checkNamespace(ns int32) {
+	n := &p.f.Namespaces[ns]
+	switch {
+	case n.State == forest.Empty:
+	case n.State != forest.Alive:
+		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) + " is " + n.State.String()})
+	case ns != 0 && p.x.Init(int(ns)) == 0:
+		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) +
+			" lies between the forest's tasks and has none of them itself"})
+	}
+	if n.PidMax != 0 && n.PidMax != defaultOwnPidMax && !p.opts.OwnPidMax {
+		p.refuse(&Refusal{Task: none, Kind: NotHere, Reason: "namespace " + p.nsName(ns) +
+			" has a pid_max of its own, and this kernel has one for the whole machine"})
+	}
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// finish ends the helpers, gives the tasks what they can only get once
+// everybody is in place, and lets those end that have ended.
+func (p *planner) finish() {
+	for n := int32(len(p.nodes)) - 1; n >= p.tasks; n-- {
+		if n != p.holder && !p.nodes[n].ended {
+			p.endHelper(n)
+		}
+	}
+	// Joining a user namespace in the order of the namespaces, parents
+	// first: the first member of each must be there before the others.
+	for i := int32(0); i < p.tasks; i++ {
+		p.attributes(i)
+	}
+	for u := range p.firsts {
+		if u > 0 && p.firsts[u] != none {
+			p.joinUser(p.firsts[u])
+		}
+	}
+	for i := int32(0); i < p.tasks; i++ {
+		if u := p.f.Tasks[i].UserNamespace; u > 0 && p.firsts[u] != i {
+			p.joinUser(i)
+		}
+	}
+	for i := int32(0); i < p.tasks; i++ {
+		p.lastAttributes(i)
+	}
+	p.writeCursors()
+	p.fence()
+	for i := int32(0); i < p.tasks; i++ {
+		p.end(i)
+	}
+	p.rest()
+}
+
+// endHelper ends a helper that has done its work: its children by adoption
+// (an entrant's) go on, and its parent reaps it.
+func (p *planner) endHelper(n int32) {
+	nd := &p.nodes[n]
+	parent := nd.curParent
+	if nd.role == RoleEntrant {
+		init := p.nodeOf(p.x.Init(int(nd.ns)))
+		p.nodes[init].arrivedKids = p.endInto(n, init)
+		return
+	}
+	after := append([]Ref(nil), p.joins[nd.tag]...)
+	if nd.tag == 0 {
+		after = p.joins[nd.group] // it kept a group alive
+	}
+	ignored := p.ignore(parent, nd.signal)
+	p.do(n, Op{Code: ExitGroup, Child: none}, append(after, ignored)...)
+	nd.ended = true
+	p.reap(parent, n)
+	p.heed(parent, nd.signal)
+}
+
+// ignore makes parent survive the exit signal of a child that ends.
+func (p *planner) ignore(parent int32, signal int32) Ref {
+	if signal == 0 || !fatal(signal) && !stops(signal) {
+		return noRef
+	}
+	return p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1})
+}
+
+// heed undoes ignore.
+func (p *planner) heed(parent int32, signal int32) {
+	if signal != 0 && (fatal(signal) || stops(signal)) {
+		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal})
+	}
+}
+
+// stops reports whether the default action of sig stops a process.
+func stops(sig int32) bool { return sig >= 19 && sig <= 22 }
+
+// attributes plans what a task sets on itself before it may lose its
+// capabilities.
+func (p *planner) attributes(i int32) {
+	t := &p.f.Tasks[i]
+	if t.Subreaper && t.IsLeader() {
+		p.do(i, Op{Code: Subreaper, Child: none, Number: 1}, p.lastAdoption)
+	}
+	if t.ChildNamespace == forest.SameNamespace || t.State.Exited() {
+		return
+	}
+	if ns := t.ChildNamespace; p.f.Namespaces[ns].State == forest.Alive {
+		init := p.nodeOf(p.x.Init(ns))
+		p.wantPidfd(init)
+		p.do(i, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
+	} else if p.f.Namespaces[ns].Owner == 0 {
+		p.do(i, Op{Code: UnsharePID, Child: none, Number: int32(ns)})
+	}
+}
+
+// lastAttributes plans what a task does as what it is in the end.
+func (p *planner) lastAttributes(i int32) {
+	t := &p.f.Tasks[i]
+	if ns := t.ChildNamespace; ns != forest.SameNamespace && !t.State.Exited() &&
+		p.f.Namespaces[ns].State == forest.Empty && p.f.Namespaces[ns].Owner != 0 {
+		if p.f.Namespaces[ns].Owner != t.UserNamespace {
+			p.unsupported(i, "the empty namespace it holds is owned by another user namespace than its own")
+			return
+		}
+		p.do(i, Op{Code: UnsharePID, Child: none, Number: int32(ns)})
+	}
+	if t.State.Exited() {
+		p.setIDs(i)
+	}
+}
+
+// setIDs gives a task that is about to end the ids that its status shows.
+func (p *planner) setIDs(i int32) {
+	t := &p.f.Tasks[i]
+	if t.UID|t.EUID|t.GID|t.EGID == 0 {
+		return
+	}
+	u := t.UserNamespace
+	op := Op{Code: SetIDs, Child: none}
+	ok := true
+	for _, id := range []struct {
+		to   *uint32
+		from uint32
+		uid  bool
+	}{{&op.UID, t.UID, true}, {&op.EUID, t.EUID, true}, {&op.GID, t.GID, false}, {&op.EGID, t.EGID, false}} {
+		in, found := p.idInside(u, id.from, id.uid)
+		*id.to, ok = in, ok && found
+	}
+	if !ok {
+		p.unsupported(i, "it ended with an id (uid %d, gid %d) that its user namespace does not map", t.UID, t.GID)
+		return
+	}
+	p.identity = append(p.identity, p.do(i, op, p.mapped[u]))
+}
+
+// writeCursors puts the id cursors where they were; births that name their
+// number do not move them (kernel-rules 3). A pid_max is written last, after
+// every birth: it may be below numbers in use (kernel-rules 4).
+func (p *planner) writeCursors() {
+	for ns := range p.f.Namespaces {
+		n := &p.f.Namespaces[ns]
+		by := p.nodeOf(p.x.Init(ns))
+		if ns == 0 && p.holder != none {
+			by = p.holder
+		}
+		if n.State != forest.Alive || by == none {
+			continue
+		}
+		if n.Cursor > 0 {
+			p.do(by, Op{Code: Cursor, Child: none, Number: int32(n.Cursor - 1)})
+		}
+		if n.PidMax != 0 && n.PidMax != defaultOwnPidMax {
+			p.do(by, Op{Code: PidMax, Child: none, Number: int32(n.PidMax)}, p.births()...)
+		}
+	}
+}
+
+// births are the last Clone of every actor.
+func (p *planner) births() []Ref {
+	var refs []Ref
+	for a := range p.plan.Actors {
+		ops := p.plan.Actors[a].Ops
+		for i := len(ops) - 1; i >= 0; i-- {
+			if ops[i].Code == Clone {
+				refs = append(refs, Ref{int32(a), int32(i)})
+				break
+			}
+		}
+	}
+	return refs
+}
+
+// fence is where all changes of credentials are over. Each makes the shared
+// memory dumpable again, and a task must not die by a signal while it is
+// (kernel-rules 25).
+func (p *planner) fence() {
+	if len(p.identity) == 0 {
+		return
+	}
+	by := int32(0)
+	if p.holder != none {
+		by = p.holder
+	}
+	p.barrier = p.do(by, Op{Code: Nop, Child: none}, p.identity...)
+}
+
+// end plans how task node i ends its program.
+func (p *planner) end(i int32) {
+	t := &p.f.Tasks[i]
+	switch {
+	case t.State == forest.DeadLeader:
+		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode})
+	case t.State == forest.Zombie:
+		p.endZombie(i)
+	}
+}
+
+func (p *planner) endZombie(i int32) {
+	nd := &p.nodes[i]
+	parent := nd.parent
+	after := []Ref{p.ignore(parent, nd.signal)}
+	u := p.f.Tasks[i].UserNamespace
+	if u > 0 && p.firsts[u] == i {
+		for _, j := range p.userJoins {
+			if j.user == u {
+				after = append(after, j.done)
+			}
+		}
+		after = append(after, p.mapped[u])
+	}
+	status := p.f.Tasks[i].WaitStatus()
+	if sig := status & 0x7f; sig != 0 {
+		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+		p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
+	} else {
+		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
+	}
+	p.do(parent, Op{
+		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
+	}, p.nodes[parent].arrivedKids)
+	p.heed(parent, nd.signal)
+}
+
+// rest ends the programs of all that stay.
+func (p *planner) rest() {
+	for i := int32(0); i < p.tasks; i++ {
+		t := &p.f.Tasks[i]
+		if t.State.Exited() {
+			continue
+		}
+		// The root's is the restorer's business: it guards the restore.
+		if t.PdeathSignal != 0 && i != 0 {
+			after := []Ref{p.nodes[i].arrived}
+			if parent := p.nodes[i].parent; parent != none {
+				after = append(after, p.nodes[parent].arrivedKids)
+			}
+			p.do(i, Op{Code: Pdeath, Child: none, Signal: t.PdeathSignal}, after...)
+		}
+		p.do(i, Op{Code: Hold, Child: none})
+	}
+	if p.holder != none {
+		p.do(p.holder, Op{Code: Serve, Child: none})
+	}
+	p.doAs(Restorer, Op{Code: End, Child: none})
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// Process groups are settled after all births: founders found, members join,
+// founders that belong elsewhere leave. A child cannot join a group that it
+// cannot see from its namespace: that one it must inherit at birth, or be put
+// into by its parent (kernel-rules 11), so such groups are founded early.
+
+// seat is where a helper can be born: in this session and namespace.
+type seat struct {
+	session forest.Tag
+	ns      int32
+}
+
+// sit notes that n can bear helpers in its session and namespace. One that
+// stays is preferred to a zombie.
+func (p *planner) sit(n int32) {
+	nd := &p.nodes[n]
+	if nd.inner || nd.leader != n || nd.role != RoleTask && nd.role != RoleGhost {
+		return
+	}
+	at := seat{nd.curSession, nd.ns}
+	if old, ok := p.members[at]; !ok || p.leaves(old) && !p.leaves(n) {
+		p.members[at] = n
+	}
+}
+
+// leaves reports whether n will not stay as a live process.
+func (p *planner) leaves(n int32) bool {
+	t := p.nodes[n].task
+	return t == none || p.f.Tasks[t].State.Exited()
+}
+
+// gift is a child that its parent must put into a group later.
+type gift struct{ child int32 }
+
+// sees reports whether group g has a number in n's namespace.
+func (p *planner) sees(n int32, g forest.Tag) bool {
+	return g > 0 && p.f.Encloses(int(p.nodes[n].ns), p.f.Pid(g).Namespace)
+}
+
+// prepareGroup sees to it that k, about to be made by a as a child of parent,
+// inherits its group if there is no other way to get it there.
+func (p *planner) prepareGroup(a, parent, k int32) bool {
+	nd := &p.nodes[k]
+	g := nd.group
+	switch {
+	case nd.leads, p.sees(k, g), p.nodes[a].curGroup == g:
+		return true
+	case p.nodes[a].group == g && !p.nodes[a].leads && p.sees(a, g) && p.canFound(g):
+		return p.join(a, g)
+	case p.canGive(parent, k):
+		return true // giveGroup does it
+	}
+	p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
+		p.f.TagName(g), p.name(a), p.f.TagName(p.nodes[a].curGroup))
+	return false
+}
+
+// canGive reports whether parent can put child k into its group.
+func (p *planner) canGive(parent, k int32) bool {
+	return p.sees(parent, p.nodes[k].group) && p.nodes[parent].curSession == p.nodes[k].session && !p.nodes[k].leads
+}
+
+// giveGroup lets the parent put k, just born, into a group that k cannot see:
+// now if the group can be there already, else later.
+func (p *planner) giveGroup(k int32) {
+	nd := &p.nodes[k]
+	if nd.leads || nd.curGroup == nd.group || p.sees(k, nd.group) {
+		return
+	}
+	if !p.canFound(nd.group) {
+		p.gifts = append(p.gifts, gift{k})
+		return
+	}
+	p.give(k)
+}
+
+func (p *planner) give(k int32) {
+	nd := &p.nodes[k]
+	parent := nd.curParent
+	ref, ok := p.found(nd.group)
+	if !ok {
+		return
+	}
+	done := p.do(parent, Op{
+		Code: Setpgid, Child: nd.actor, Pid: p.number(k, p.nodes[parent].ns),
+		Number: p.f.NumberIn(nd.group, int(p.nodes[parent].ns)),
+	}, ref)
+	p.joined(k, done)
+}
+
+// canFound reports whether group g exists or can be founded by now.
+func (p *planner) canFound(g forest.Tag) bool {
+	n := p.nodeOf(g)
+	if n == none { // a ghost that is only a group
+		s, ok := p.sessionOfGroup(g)
+		if !ok {
+			return false
+		}
+		_, ok = p.members[seat{s, int32(p.f.Pid(g).Namespace)}]
+		return ok
+	}
+	nd := &p.nodes[n]
+	return nd.founded || nd.born && !nd.leads && nd.curSession == nd.session
+}
+
+// sessionOfGroup is the session that all members of group g share.
+func (p *planner) sessionOfGroup(g forest.Tag) (forest.Tag, bool) {
+	m := p.x.Group(g)
+	if len(m) == 0 {
+		return 0, false
+	}
+	return p.f.Tasks[m[0]].SID, true
+}
+
+// found makes sure that group g exists, and returns since when.
+func (p *planner) found(g forest.Tag) (Ref, bool) {
+	n := p.nodeOf(g)
+	if n == none {
+		if n = p.bearGroupGhost(g); n == none {
+			return noRef, false
+		}
+	}
+	nd := &p.nodes[n]
+	if !nd.founded {
+		nd.groupRef = p.do(n, Op{Code: Setpgid, Child: none})
+		nd.founded, nd.curGroup = true, g
+	}
+	return nd.groupRef, true
+}
+
+// bearGroupGhost makes the dead leader of group g again, for as long as
+// members need it to join.
+func (p *planner) bearGroupGhost(g forest.Tag) int32 {
+	ns := int32(p.f.Pid(g).Namespace)
+	s, _ := p.sessionOfGroup(g)
+	by, ok := p.members[seat{s, ns}]
+	if !ok {
+		m := p.x.Group(g)[0]
+		p.unsupported(m, "the leader of its group %s has died, and no process of session %s in that namespace could bear it again",
+			p.f.TagName(g), p.f.TagName(s))
+		return none
+	}
+	n := p.helper(RoleGhost, ns, g, "leads group "+p.f.TagName(g)+", whose leader had died")
+	nd := &p.nodes[n]
+	nd.parent, nd.session, nd.group = by, s, g
+	p.ghosts[g] = n
+	p.birth(by, n, 0)
+	return n
+}
+
+// join puts n itself into group g, which must be one that it sees.
+func (p *planner) join(n int32, g forest.Tag) bool {
+	ref, ok := p.found(g)
+	if !ok {
+		return false
+	}
+	if p.nodes[n].curGroup == g { // it was the founder
+		return true
+	}
+	done := p.do(n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
+	p.joined(n, done)
+	return true
+}
+
+// joined notes that n came into its final group.
+func (p *planner) joined(n int32, at Ref) {
+	g := p.nodes[n].group
+	p.nodes[n].curGroup = g
+	p.joins[g] = append(p.joins[g], at)
+}
+
+// group settles everybody's group.
+func (p *planner) group() {
+	for i := int32(0); i < p.tasks && len(p.refusals) == 0; i++ {
+		if nd := &p.nodes[i]; nd.leader == i && !nd.leads && (p.used[nd.tag-1] || nd.group == nd.tag) {
+			p.found(nd.tag)
+		}
+	}
+	for _, g := range p.gifts {
+		if len(p.refusals) == 0 && p.nodes[g.child].curGroup != p.nodes[g.child].group {
+			p.give(g.child)
+		}
+	}
+	for i := int32(0); i < p.tasks && len(p.refusals) == 0; i++ {
+		if nd := &p.nodes[i]; nd.leader == i && !p.moves(i) && nd.curGroup != nd.group {
+			p.joinLate(i)
+		}
+	}
+	if len(p.refusals) == 0 {
+		p.moveFounders()
+	}
+}
+
+// joinLate puts i into its group after all births.
+func (p *planner) joinLate(i int32) {
+	nd := &p.nodes[i]
+	switch {
+	case nd.leads:
+		p.unsupported(i, "it leads a session and is not in its own group")
+	case p.sees(i, nd.group):
+		p.join(i, nd.group)
+	case nd.curParent != none && p.canGive(nd.curParent, i):
+		p.give(i)
+	default:
+		p.unsupported(i, "its group %s cannot be seen from its namespace, nor joined any more", p.f.TagName(nd.group))
+	}
+}
+
+// moves reports whether i founds a group for others and ends in another one.
+func (p *planner) moves(i int32) bool {
+	nd := &p.nodes[i]
+	return nd.leader == i && !nd.leads && p.used[nd.tag-1] && nd.group != nd.tag
+}
+
+// moveFounders lets founders leave their groups for their own final ones. A
+// group must have a member when another joins, so who moves into a founder's
+// group moves before the founder leaves it; a cycle of such moves needs a
+// helper that keeps one of the groups alive.
+func (p *planner) moveFounders() {
+	const (
+		unseen = iota
+		open
+		done
+	)
+	into := make(map[forest.Tag][]int32)
+	for i := int32(0); i < p.tasks; i++ {
+		if p.moves(i) {
+			into[p.nodes[i].group] = append(into[p.nodes[i].group], i)
+		}
+	}
+	state := make(map[int32]int)
+	var move func(i int32)
+	move = func(i int32) {
+		state[i] = open
+		for _, m := range into[p.nodes[i].tag] {
+			switch state[m] {
+			case unseen:
+				move(m)
+			case open:
+				p.keepAlive(p.nodes[i].tag)
+			}
+		}
+		state[i] = done
+		if len(p.refusals) > 0 || p.nodes[i].curGroup == p.nodes[i].group {
+			return
+		}
+		p.leaveFor(i)
+	}
+	for i := int32(0); i < p.tasks; i++ {
+		if p.moves(i) && state[i] == unseen {
+			move(i)
+		}
+	}
+}
+
+// leaveFor lets founder i leave, after all that had to find it there.
+func (p *planner) leaveFor(i int32) {
+	nd := &p.nodes[i]
+	before := len(p.plan.Actors[nd.actor].Ops)
+	p.joinLate(i)
+	if len(p.refusals) > 0 {
+		return
+	}
+	ops := p.plan.Actors[nd.actor].Ops
+	if len(ops) == before { // its parent moved it
+		ops = p.plan.Actors[p.nodes[nd.curParent].actor].Ops
+	}
+	op := &ops[len(ops)-1]
+	for _, r := range p.joins[nd.tag] {
+		if r.Actor != nd.actor {
+			op.After = append(op.After, r)
+		}
+	}
+}
+
+// keepAlive adds a helper that stays in group g until everybody has moved.
+func (p *planner) keepAlive(g forest.Tag) {
+	ns := int32(p.f.Pid(g).Namespace)
+	s := p.nodes[p.nodeOf(g)].session
+	by, ok := p.members[seat{s, ns}]
+	if !ok {
+		p.unsupported(p.nodeOf(g), "it is in a cycle of groups, and nobody could keep group %s alive meanwhile", p.f.TagName(g))
+		return
+	}
+	n := p.helper(RoleHelper, ns, 0, "stays in group "+p.f.TagName(g)+" until those that trade groups have moved")
+	p.nodes[n].parent, p.nodes[n].session, p.nodes[n].group = by, s, g
+	p.birth(by, n, 0)
+	p.join(n, g)
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+// Options say what the machine of the restore is like, as far as it matters to
+// a plan. The zero value plans for a kernel with one pid_max of 32768.
+type Options struct {
+	// PidMax is one more than the largest number that can be given in a new
+	// namespace; 0 stands for 32768.
+	PidMax int32
+	// OwnPidMax says that each namespace has its own pid_max (from about
+	// 6.14), so that it can be written.
+	OwnPidMax bool
+}
+
+func (o *Options) limit() int32 {
+	if o.PidMax == 0 {
+		return 32768
+	}
+	return o.PidMax
+}
+
+// defaultOwnPidMax is the pid_max of a new namespace where each has its own
+// (PID_MAX_LIMIT, include/linux/threads.h).
+const defaultOwnPidMax = 4 << 20
+
+// planner holds a plan in the making.
+type planner struct {
+	f      *forest.Forest
+	x      *forest.Index
+	opts   Options
+	plan   *Plan
+	nodes  []node
+	holder int32 // the init of a subtree's namespace, or none
+	tasks  int32 // nodes[:tasks] are the tasks; helpers follow
+
+	ghosts map[forest.Tag]int32 // ghost objects and the nodes that carry them
+	homes  map[forest.Tag]int32 // ghost sessions and whose child their leader is
+	used   []bool               // by tag-1: others are in the group of this number
+	free   []numbers            // by namespace; nil until a helper needs a number
+
+	carriers     map[carrierKey]int32
+	gifts        []gift
+	joins        map[forest.Tag][]Ref
+	members      map[seat]int32
+	lastAdoption Ref
+	identity     []Ref   // operations that change somebody's credentials
+	firsts       []int32 // by user namespace: its first member
+	entered      []Ref   // by user namespace: what made it
+	mapped       []Ref   // by user namespace: what wrote its maps
+	barrier      Ref     // after all of identity
+	userJoins    []userJoin
+
+	refusals Refusals
+}
+
+// Make plans how f is rebuilt in a new pid namespace. The error is of type
+// Refusals. f must be valid (forest.Validate); time and memory are linear in
+// its size but for what adoption by name of a session costs.
+func Make(f *forest.Forest, opts Options) (*Plan, error) {
+	p := &planner{
+		f: f, opts: opts, plan: &Plan{InitNumbers: []int32{1}, InitFlags: NewPID},
+		homes:    make(map[forest.Tag]int32),
+		carriers: make(map[carrierKey]int32),
+		joins:    make(map[forest.Tag][]Ref),
+		members:  make(map[seat]int32),
+
+		lastAdoption: noRef, barrier: noRef, holder: none,
+	}
+	p.index()
+	for _, step := range []func(){p.check, p.settleUsers, p.settleHomes, p.require, p.grow, p.group, p.finish} {
+		if step(); len(p.refusals) > 0 {
+			return nil, p.refusals
+		}
+	}
+	return p.plan, nil
+}
+
+// refuse notes why there is no plan.
+func (p *planner) refuse(r *Refusal) { p.refusals = append(p.refusals, r) }
+
+// unsupported notes that this version cannot build node n's part of the
+// forest.
+func (p *planner) unsupported(n int32, format string, args ...any) {
+	p.refuseNode(Unsupported, n, format, args...)
+}
+
+func (p *planner) refuseNode(kind Kind, n int32, format string, args ...any) {
+	r := &Refusal{Task: none, Kind: kind, Reason: fmt.Sprintf(format, args...)}
+	if n >= 0 {
+		r.Task, r.Tag = int(p.nodes[n].task), p.nodes[n].tag
+		r.Reason = p.name(n) + ": " + r.Reason
+	}
+	p.refuse(r)
+}
+
+// name is how a person knows node n.
+func (p *planner) name(n int32) string {
+	if nd := &p.nodes[n]; nd.task == none {
+		return nd.role.String() + " " + (&forest.Pid{Numbers: p.chain(n)}).String()
+	}
+	return p.f.TaskName(int(p.nodes[n].task))
+}
+
+// nsName names a namespace by the chain of its init.
+func (p *planner) nsName(ns int32) string {
+	if ns == 0 {
+		return "root"
+	}
+	if init := p.x.Init(int(ns)); init > 0 {
+		return "of " + p.f.TagName(init)
+	}
+	return fmt.Sprintf("#%d", ns)
+}

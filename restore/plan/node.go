@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// none is the node or actor that is not there.
+const none = -1
+
+// free, as a birth session, is any session: nobody will see it.
+const free = forest.Null
+
+// node is an actor while it is being planned: what it must become, and what
+// it is at the moment the planner has reached. The planner writes down one
+// legal order of all operations; a node's state is that of its task in that
+// order.
+type node struct {
+	actor  int32
+	task   int32 // index in Forest.Tasks, or none for a helper
+	leader int32 // node of its thread-group leader; itself for a leader
+	role   Role
+	why    string
+
+	// What it must become.
+	parent  int32      // node of the thread whose child it is in the end
+	ns      int32      // namespace
+	tag     forest.Tag // its pid object; 0 for a helper with a free number
+	numbers []int32    // of a helper: its number at every level, outermost first
+	session forest.Tag
+	group   forest.Tag
+	signal  int32   // exit signal
+	leads   bool    // leads its session
+	kids    []int32 // processes that become its children, in order
+	threads []int32 // of a leader: the other threads, in order
+	end     int32   // of a leader: one past the last task below it
+
+	// birth is the session it must be born in if it leads one: what its
+	// children need from above, or free.
+	birth forest.Tag
+
+	// What it is now.
+	born        bool
+	inner       bool // born in a nested user namespace: cannot name outer numbers
+	curParent   int32
+	curSession  forest.Tag
+	curGroup    forest.Tag
+	standIn     int32 // node that bears its children in its place, or none
+	late        int32 // helper it was born under, to arrive later; or none
+	subreaper   bool
+	cloned      Ref // the Clone that made it
+	arrived     Ref // what made it a child of its final parent
+	lastKid     Ref // the last arrival among its children
+	arrivedKids Ref // when the entrant in its place left it its children
+	sessionRef  Ref // its Setsid
+	groupRef    Ref // what founded the group with its number
+	founded     bool
+	ended       bool // a helper that was told to end
+}
+
+// isInit reports whether n becomes number 1 of its namespace.
+func (p *planner) isInit(n int32) bool {
+	return p.number(n, p.nodes[n].ns) == 1
+}
+
+// chain is n's number at every level, outermost first.
+func (p *planner) chain(n int32) []int32 {
+	nd := &p.nodes[n]
+	if nd.tag > 0 {
+		return p.f.Pids[nd.tag-1].Numbers
+	}
+	return nd.numbers
+}
+
+// number is n's number in namespace ns, or 0 if it has none there.
+func (p *planner) number(n, ns int32) int32 {
+	if !p.f.Encloses(int(ns), int(p.nodes[n].ns)) {
+		return 0
+	}
+	return p.chain(n)[p.f.Namespaces[ns].Level]
+}
+
+// need is the session that n must be born in, or free.
+func (p *planner) need(n int32) forest.Tag {
+	if nd := &p.nodes[n]; nd.leads {
+		return nd.birth
+	}
+	return p.nodes[n].session
+}
+
+// within reports whether task node n is top or below it in the final forest.
+func (p *planner) within(n, top int32) bool {
+	return n != none && n >= top && n < p.nodes[top].end
+}
+
+// index makes the nodes of all tasks and links them.
+func (p *planner) index() {
+	f := p.f
+	x := forest.NewIndex(f)
+	p.x = x
+	p.nodes = make([]node, len(f.Tasks), len(f.Tasks)+len(f.Tasks)/4+8)
+	first := int32(Init)
+	if f.Mode == forest.Subtree {
+		first++ // Init is the holder
+	}
+	for i := range f.Tasks {
+		t := &f.Tasks[i]
+		leader := int32(x.Leader(i))
+		parent := int32(x.TaskOf(t.ParentThread))
+		p.nodes[i] = node{
+			actor: first + int32(i), task: int32(i), leader: leader, role: RoleTask,
+			parent: parent, ns: int32(f.Pids[t.Pid-1].Namespace), tag: t.Pid,
+			session: t.SID, group: t.PGID, signal: t.ExitSignal,
+			leads: t.IsLeader() && t.SID == t.Pid,
+			birth: free, standIn: none, late: none, curParent: none,
+			cloned: noRef, arrived: noRef, lastKid: noRef, sessionRef: noRef, groupRef: noRef, arrivedKids: noRef,
+		}
+		if th := x.Threads(i); len(th) > 1 {
+			p.nodes[i].threads = th[1:]
+		}
+		p.nodes[i].kids = x.Children(i)
+	}
+	p.tasks = int32(len(f.Tasks))
+	p.ends()
+	p.plan.Actors = make([]Actor, first+p.tasks, int(first)+cap(p.nodes))
+	p.plan.Actors[Restorer] = Actor{Role: RoleRestorer, Task: none}
+	for i := range p.nodes {
+		p.plan.Actors[p.nodes[i].actor] = Actor{Role: RoleTask, Task: i}
+	}
+	p.plan.Root = int(p.nodes[0].actor)
+	p.ghosts = make(map[forest.Tag]int32)
+	for _, tag := range x.Ghosts() {
+		p.ghosts[tag] = none
+	}
+	p.used = make([]bool, len(f.Pids))
+	for i := range f.Tasks {
+		if g := f.Tasks[i].PGID; g > 0 && g != f.Tasks[i].TGID {
+			p.used[g-1] = true
+		}
+	}
+}
+
+// ends finds where what is below each process ends in Forest.Tasks: tree
+// order keeps it together.
+func (p *planner) ends() {
+	for i := p.tasks - 1; i >= 0; i-- {
+		nd := &p.nodes[i]
+		end := i + 1
+		if len(nd.kids) > 0 {
+			end = p.nodes[nd.kids[len(nd.kids)-1]].end
+		}
+		if nd.leader == i && len(nd.threads) > 0 {
+			end = max(end, p.nodes[nd.threads[len(nd.threads)-1]].end)
+		}
+		nd.end = end
+	}
+}
+
+// helper adds a node that comes and goes, with free numbers in namespace ns
+// unless tag says which it must have.
+func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 {
+	n := int32(len(p.nodes))
+	nd := node{
+		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role, why: why,
+		parent: none, ns: ns, tag: tag, signal: forest.SIGCHLD,
+		birth: free, standIn: none, late: none, curParent: none, end: n + 1,
+		cloned: noRef, arrived: noRef, lastKid: noRef, sessionRef: noRef, groupRef: noRef, arrivedKids: noRef,
+	}
+	if tag == 0 {
+		nd.numbers = p.takeNumbers(ns)
+	}
+	p.nodes = append(p.nodes, nd)
+	p.plan.Actors = append(p.plan.Actors, Actor{Role: role, Task: none, Why: why})
+	return n
+}
+
+// carrier of a session or group: the node that has or will have its number.
+func (p *planner) nodeOf(tag forest.Tag) int32 {
+	if t := p.x.TaskOf(tag); t != forest.None {
+		return int32(t)
+	}
+	if n, ok := p.ghosts[tag]; ok {
+		return n
+	}
+	return none
+}

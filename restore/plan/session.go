@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// A session is inherited by birth only: who is in session S was born by a
+// member of S, or by S's leader, or by a leader that was itself born in S and
+// had not called setsid yet (kernel-rules, Theory). So a child whose parent is
+// in another session needs one of
+//
+//   - a parent that leads a session and was born in the child's: it forks the
+//     child before its own setsid;
+//   - a member of the child's session that is the parent's child too, which
+//     makes a sibling (CLONE_PARENT);
+//   - a member further down, whose throwaway child makes it and dies, so that
+//     the parent adopts it.
+//
+// The first puts a demand on the parent's own birth, which travels up.
+
+// settleHomes decides whose child the leader of each ghost session will be:
+// that of a parent that needs the session for a child and is not in it.
+func (p *planner) settleHomes() {
+	for i := int32(1); i < p.tasks; i++ {
+		nd := &p.nodes[i]
+		if nd.leader != i || nd.leads || nd.parent == none {
+			continue
+		}
+		if _, ghost := p.ghosts[nd.session]; !ghost || p.nodes[nd.parent].session == nd.session {
+			continue
+		}
+		p.offerHome(nd.session, nd.parent)
+	}
+}
+
+// offerHome proposes thread node t as the parent of the leader of ghost
+// session s. One that leads no session is preferred, since it has no other
+// way to get a child of s; then the deepest, since those above it can adopt.
+func (p *planner) offerHome(s forest.Tag, t int32) {
+	if p.nodes[t].ns != int32(p.f.Pid(s).Namespace) {
+		return
+	}
+	at, ok := p.homes[s]
+	if !ok || p.leadsSession(at) && !p.leadsSession(t) ||
+		p.leadsSession(at) == p.leadsSession(t) && t > at {
+		p.homes[s] = t
+	}
+}
+
+func (p *planner) leadsSession(n int32) bool { return p.nodes[p.nodes[n].leader].leads }
+
+// require finds, from the leaves up, in which session every session leader
+// must be born, and gives ghost leaders their place among their siblings.
+func (p *planner) require() {
+	for i := p.tasks - 1; i >= 0; i-- {
+		if p.nodes[i].leader == i {
+			p.requireOf(i)
+		}
+	}
+	if b := p.nodes[0].birth; b != free && b != forest.Inherited {
+		p.unsupported(0, "a child of it is in session %s, which nobody in the forest could have handed to it", p.f.TagName(b))
+	}
+	if p.nodes[0].birth == free {
+		p.nodes[0].birth = forest.Inherited
+	}
+	for _, tag := range p.x.Ghosts() {
+		if members := p.x.Session(tag); len(members) > 0 && p.ghosts[tag] == none {
+			p.unsupported(members[0], "the leader of its session %s has died, and no process of that namespace could bear it again", p.f.TagName(tag))
+		}
+	}
+}
+
+// requireOf settles process i, whose children are settled.
+func (p *planner) requireOf(i int32) {
+	up := forest.Tag(free)
+	for _, t := range p.threadsOf(i) {
+		for _, k := range p.nodes[t].kids {
+			s := p.need(k)
+			if s == free || s == p.nodes[i].session || p.inside(s, i, t) || s == up {
+				continue
+			}
+			if up != free {
+				p.unsupported(i, "its children need two sessions that it can only be born in: %s for one, %s for %s",
+					p.f.TagName(up), p.f.TagName(s), p.name(k))
+				return
+			}
+			up = s
+			if !p.nodes[i].leads {
+				p.unsupported(k, "it is in session %s, but its parent %s is in %s and can neither have been born in the first nor adopt from it",
+					p.f.TagName(s), p.name(i), p.f.TagName(p.nodes[i].session))
+				return
+			}
+		}
+	}
+	p.nodes[i].birth = up
+	p.bearGhosts(i)
+}
+
+// inside reports whether session s can be had from below process i: its leader
+// is there, or is a ghost whose home is there. A ghost without a home gets
+// one at thread t of i if that is in its namespace.
+func (p *planner) inside(s forest.Tag, i, t int32) bool {
+	if s <= 0 {
+		return false
+	}
+	if _, ghost := p.ghosts[s]; ghost {
+		if _, ok := p.homes[s]; !ok {
+			p.offerHome(s, t)
+		}
+		home, ok := p.homes[s]
+		return ok && p.within(home, i)
+	}
+	l := p.nodeOf(s)
+	return l != i && p.within(l, i)
+}
+
+// bearGhosts adds the leaders of the ghost sessions at home in process i to
+// its children, each before the first that needs it.
+func (p *planner) bearGhosts(i int32) {
+	for _, t := range p.threadsOf(i) {
+		var kids []int32
+		old := p.nodes[t].kids
+		for at, k := range old {
+			s := p.need(k)
+			if n, ghost := p.ghosts[s]; ghost && n == none && p.homes[s] == t {
+				g := p.helper(RoleGhost, int32(p.f.Pid(s).Namespace), s, "leads session "+p.f.TagName(s)+", whose leader had died")
+				p.ghosts[s] = g
+				gn := &p.nodes[g]
+				gn.parent, gn.session, gn.group, gn.leads, gn.signal = t, s, s, true, p.nodes[k].signal
+				if kids == nil {
+					kids = append(make([]int32, 0, len(old)+1), old[:at]...)
+				}
+				kids = append(kids, g)
+			}
+			if kids != nil {
+				kids = append(kids, k)
+			}
+		}
+		if kids != nil {
+			p.nodes[t].kids = kids
+		}
+	}
+}
+
+// threadsOf lists the tasks of the process that node i leads.
+func (p *planner) threadsOf(i int32) []int32 {
+	if i >= p.tasks {
+		return []int32{i}
+	}
+	return p.x.Threads(int(i))
+}
