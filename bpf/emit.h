@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
+/*
+ * Records into the ring. Every emit function returns 0 when what it was asked
+ * for is in the ring (now, or since earlier in the pass), and 1 when the ring is
+ * full: the caller then gives up, the loader drains, and the same task or number
+ * is tried again. What was emitted stays emitted, so every try gets further.
+ *
+ * The functions are global, not static, because the verifier then checks each
+ * once and not once per call; the price is that they take addresses as numbers.
+ */
+#ifndef PIDGRAFT_EMIT_H
+#define PIDGRAFT_EMIT_H
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 512 * 1024);
+} ring SEC(".maps");
+
+/*
+ * How far a namespace, user namespace or pid object has been emitted in this
+ * pass. Least recently used entries make room for new ones: the worst that can
+ * happen is a duplicate, which the collector expects, and never that what one
+ * task needs is forgotten between two tries.
+ */
+struct seen {
+	u32 pass;
+	u32 parts;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct seen);
+} seen SEC(".maps");
+
+/* One pass; the loader clears it and sets number before each. There is one
+ * reader, so the programs that write here never run at the same time. */
+struct pass {
+	u32 number;
+	u8 full; /* the ring was full: read again after draining */
+	u8 drift; /* a structure that is copied whole is not as expected */
+	u8 unused[2];
+	u64 namespace; /* emitted last, with all its ancestors */
+	u64 user_namespace; /* likewise */
+	u64 parent; /* the parent looked at last in subtree mode ... */
+	u64 parent_membership; /* ... and whether it is in the target */
+};
+_Static_assert(sizeof(struct pass) == 40, "pass");
+
+struct pass pass;
+
+static union {
+	struct record_pid pid;
+	struct record_namespace namespace;
+	struct record_user_namespace user_namespace;
+	struct record_extents extents;
+} scratch;
+
+static __always_inline int output(void *record, u64 size)
+{
+	/* Nobody sleeps on the ring: it is drained when a read returns. */
+	if (bpf_ringbuf_output(&ring, record, size, BPF_RB_NO_WAKEUP)) {
+		pass.full = 1;
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline u32 parts_seen(u64 id)
+{
+	struct seen *s = bpf_map_lookup_elem(&seen, &id);
+
+	return s && s->pass == pass.number ? s->parts : 0;
+}
+
+static __always_inline void mark_seen(u64 id, u32 parts)
+{
+	struct seen s = { .pass = pass.number, .parts = parts };
+
+	/* If it does not go in, there will be a duplicate. */
+	bpf_map_update_elem(&seen, &id, &s, BPF_ANY);
+}
+
+/* One part of an id map; parts beyond its end are nothing. */
+static __always_inline int emit_extents(u64 id, u32 which, u32 part)
+{
+	struct user_namespace *u = (void *)id;
+	struct record_extents *r = &scratch.extents;
+	u64 map = which == EXTENTS_UID ? address(u, uid_map) : address(u, gid_map);
+	struct uid_gid_map *m = (void *)map;
+	u64 nr = probe(m, nr_extents);
+	u64 first = (u64)part * EXTENTS_PART, count;
+	u64 from = address(m, extent);
+
+	if (first >= nr || nr > MAX_EXTENTS)
+		return 0;
+	count = nr - first;
+	if (count > EXTENTS_PART)
+		count = EXTENTS_PART;
+	if (nr > sizeof(m->extent) / sizeof(m->extent[0]))
+		from = (u64)probe(m, forward);
+	from += first * sizeof(struct record_extent);
+	r->kind = RECORD_EXTENTS;
+	r->map = which;
+	r->id = id;
+	r->first = first;
+	r->count = count;
+	probe_bytes(r->extents, count * sizeof(r->extents[0]), from);
+	return output(r, sizeof(*r) - sizeof(r->extents) + count * sizeof(r->extents[0]));
+}
+
+static __always_inline int emit_user_namespace_head(u64 id)
+{
+	struct user_namespace *u = (void *)id;
+	struct record_user_namespace *r = &scratch.user_namespace;
+
+	r->kind = RECORD_USER_NAMESPACE;
+	r->level = probe(u, level);
+	r->id = id;
+	r->parent = (u64)probe(u, parent);
+	r->flags = probe(u, flags);
+	r->owner_uid = probe(u, owner.val);
+	r->owner_gid = probe(u, group.val);
+	r->inode = probe(u, ns.inum);
+	r->nr_uid = probe(u, uid_map.nr_extents);
+	r->nr_gid = probe(u, gid_map.nr_extents);
+	r->unused = 0;
+	return output(r, sizeof(*r));
+}
+
+/* Part number part of a user namespace: its uid map, its gid map, itself. */
+__noinline int emit_user_namespace_part(u64 id, u32 part)
+{
+	if (part < EXTENTS_PARTS)
+		return emit_extents(id, EXTENTS_UID, part);
+	if (part < 2 * EXTENTS_PARTS)
+		return emit_extents(id, EXTENTS_GID, part - EXTENTS_PARTS);
+	return emit_user_namespace_head(id);
+}
+
+#define USER_NAMESPACE_PARTS (2 * EXTENTS_PARTS + 1)
+
+__noinline int emit_user_namespace(u64 id)
+{
+	u32 done = parts_seen(id);
+
+	for (u32 part = 0; part < USER_NAMESPACE_PARTS; part++) {
+		if (part < done)
+			continue;
+		if (emit_user_namespace_part(id, part)) {
+			mark_seen(id, part);
+			return 1;
+		}
+	}
+	if (done < USER_NAMESPACE_PARTS)
+		mark_seen(id, USER_NAMESPACE_PARTS);
+	return 0;
+}
+
+/* A user namespace and its ancestors. */
+__noinline int emit_user_namespaces(u64 id)
+{
+	u64 u = id;
+
+	if (id == pass.user_namespace)
+		return 0;
+	/* One more than there are levels of user namespaces (33). */
+	for (int i = 0; i < MAX_NUMBERS + 1 && u; i++) {
+		if (emit_user_namespace(u))
+			return 1;
+		u = (u64)probe((struct user_namespace *)u, parent);
+	}
+	pass.user_namespace = id;
+	return 0;
+}
+
+__noinline int emit_namespace(u64 id)
+{
+	struct pid_namespace *ns = (void *)id;
+	struct record_namespace *r = &scratch.namespace;
+
+	if (parts_seen(id))
+		return 0;
+	if (emit_user_namespaces((u64)probe(ns, user_ns)))
+		return 1;
+	r->kind = RECORD_NAMESPACE;
+	r->level = probe(ns, level);
+	r->id = id;
+	r->parent = (u64)probe(ns, parent);
+	r->owner = (u64)probe(ns, user_ns);
+	r->reaper = (u64)probe(ns, child_reaper);
+	r->cursor = probe(ns, idr.idr_next);
+	r->pid_max = namespace_pid_max(ns);
+	r->inode = probe(ns, ns.inum);
+	r->allocated = probe(ns, pid_allocated);
+	if (output(r, sizeof(*r)))
+		return 1;
+	mark_seen(id, 1);
+	return 0;
+}
+
+/* A pid namespace and its ancestors, with the user namespaces that own them. */
+__noinline int emit_namespaces(u64 id)
+{
+	u64 ns = id;
+
+	if (id == pass.namespace)
+		return 0;
+	for (int i = 0; i < MAX_NUMBERS && ns; i++) {
+		if (emit_namespace(ns))
+			return 1;
+		ns = (u64)probe((struct pid_namespace *)ns, parent);
+	}
+	pass.namespace = id;
+	return 0;
+}
+
+static __always_inline u32 pid_uses(struct pid *p)
+{
+	struct hlist_head tasks[PIDTYPE_MAX] = {};
+	u32 uses = 0;
+
+	probe_bytes(tasks, sizeof(tasks), address(p, tasks));
+	for (int i = 0; i < PIDTYPE_MAX; i++)
+		if (tasks[i].first)
+			uses |= 1 << i;
+	return uses;
+}
+
+/* A pid object, after its namespaces. */
+__noinline int emit_pid(u64 id, u32 marks)
+{
+	struct pid *p = (void *)id;
+	struct record_pid *r = &scratch.pid;
+	u64 level = probe(p, level);
+	struct upid own = {};
+
+	/* Freed under us: the next pass will tell. */
+	if (level > MAX_LEVEL || probe_bytes(&own, sizeof(own), pid_upid(id, level)))
+		return 0;
+	if (emit_namespaces((u64)own.ns))
+		return 1;
+	r->kind = RECORD_PID;
+	r->marks = marks | pid_uses(p);
+	r->id = id;
+	r->level = level;
+	r->unused = 0;
+	probe_bytes(r->numbers, (level + 1) * sizeof(r->numbers[0]), pid_upid(id, 0));
+	return output(r, sizeof(*r) - sizeof(r->numbers) + (level + 1) * sizeof(r->numbers[0]));
+}
+
+/* A pid object that many tasks use. */
+__noinline int emit_pid_once(u64 id)
+{
+	if (!id || parts_seen(id))
+		return 0;
+	if (emit_pid(id, 0))
+		return 1;
+	mark_seen(id, 1);
+	return 0;
+}
+
+#endif

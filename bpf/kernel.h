@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+
+/*
+ * The kernel as pidgraft sees it: only the types and fields that are read, and
+ * every difference between kernels, from 5.10 to 7.x. Nothing outside this file
+ * knows that there is more than one kernel.
+ *
+ * Fields are found by name when the programs are loaded (CO-RE), so order and
+ * offsets here mean nothing. What is decided here is decided by whether a type,
+ * field or helper exists, never by a version: stable trees backport.
+ */
+#ifndef PIDGRAFT_KERNEL_H
+#define PIDGRAFT_KERNEL_H
+
+/* No header of the machine that compiles is used, so that amd64 and arm64
+ * make the same object. These are what libbpf's headers expect to exist. */
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+
+typedef __u8 u8;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+typedef _Bool bool;
+
+#define NULL ((void *)0)
+
+/* uapi/linux/bpf.h: the few values that are used. */
+enum {
+	BPF_ANY = 0,
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+typedef struct {
+	u32 val;
+} kgid_t;
+
+struct ns_common {
+	u32 inum;
+};
+
+struct xarray {
+	void *xa_head;
+};
+
+struct idr {
+	struct xarray idr_rt;
+	u32 idr_next;
+};
+
+struct xa_node {
+	u8 shift;
+	void *slots[64];
+};
+
+enum pid_type {
+	PIDTYPE_PID,
+	PIDTYPE_TGID,
+	PIDTYPE_PGID,
+	PIDTYPE_SID,
+	PIDTYPE_MAX,
+};
+
+struct pid_namespace;
+
+struct upid {
+	s32 nr;
+	struct pid_namespace *ns;
+};
+
+/* numbers has one element on 5.10 (a trailing [1] that is allocated longer)
+ * and none later, also in late 6.1 stable. The verifier bounds direct loads by
+ * the declared size, so numbers[] is only ever probed. */
+struct pid {
+	u32 level;
+	struct hlist_head tasks[PIDTYPE_MAX];
+	struct upid numbers[];
+};
+
+struct uid_gid_extent {
+	u32 first;
+	u32 lower_first;
+	u32 count;
+};
+
+/* Extents are inline up to five (UID_GID_MAP_MAX_BASE_EXTENTS) and in an array
+ * of their own beyond. nr_extents moved between the kernels (before the union,
+ * then into it beside extent); its name did not. */
+struct uid_gid_map {
+	u32 nr_extents;
+	union {
+		struct uid_gid_extent extent[5];
+		struct uid_gid_extent *forward;
+	};
+};
+
+struct user_namespace {
+	struct uid_gid_map uid_map;
+	struct uid_gid_map gid_map;
+	struct user_namespace *parent;
+	s32 level;
+	kuid_t owner;
+	kgid_t group;
+	struct ns_common ns;
+	unsigned long flags;
+};
+
+struct task_struct;
+
+struct pid_namespace {
+	struct idr idr;
+	u32 pid_allocated;
+	struct task_struct *child_reaper;
+	u32 level;
+	s32 pid_max;
+	struct pid_namespace *parent;
+	struct user_namespace *user_ns;
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct pid_namespace *pid_ns_for_children;
+};
+
+struct cred {
+	kuid_t uid, euid;
+	kgid_t gid, egid;
+	struct user_namespace *user_ns;
+};
+
+struct signal_struct {
+	s32 nr_threads;
+	struct list_head thread_head;
+	s32 group_exit_code;
+	u32 flags;
+	u32 is_child_subreaper : 1;
+	struct pid *pids[PIDTYPE_MAX];
+};
+
+struct task_struct {
+	u32 __state;
+	u32 flags;
+	u32 ptrace;
+	s32 exit_state;
+	s32 exit_code;
+	s32 exit_signal;
+	s32 pdeath_signal;
+	unsigned long jobctl;
+	struct task_struct *real_parent;
+	struct list_head children;
+	struct list_head sibling;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	struct list_head thread_node;
+	u64 start_boottime;
+	const struct cred *real_cred;
+	char comm[16];
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+};
+
+/* 5.10: the run state was a volatile long named state; renamed, and made 32
+ * bits, in 5.14 (2f064a59a11f). */
+struct task_struct___state {
+	long state;
+};
+
+/* Each architecture names the number of the system call in its own way, and
+ * only its own exists in its kernel. */
+struct pt_regs___amd64 {
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	s32 syscallno;
+};
+
+struct bpf_iter_meta;
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+#pragma clang attribute pop
+
+/*
+ * Reading.
+ *
+ * A pointer whose type the verifier knows (the task of an iterator or of a
+ * tracepoint, and what hangs off it) is followed by plain C: cheap, and allowed
+ * everywhere. Everything else, that is: an address that came as a number, or
+ * from a list, or an array indexed by a variable, goes through the two below
+ * and nothing else, so that there is one place to change where probing is
+ * forbidden (lockdown=confidentiality).
+ *
+ * A probe of an address that is gone gives zeros: whoever reads without locks
+ * must compare what he read anyway.
+ */
+#define probe(ptr, ...)                                                       \
+	({                                                                    \
+		/* Evaluated apart, or its own fields would be relocated too. */ \
+		typeof(ptr) __p = (ptr);                                      \
+		BPF_CORE_READ(__p, __VA_ARGS__);                                    \
+	})
+
+static __always_inline long probe_bytes(void *dst, u64 size, u64 src)
+{
+	return bpf_probe_read_kernel(dst, size, (void *)src);
+}
+
+/* The address of a field, without reading anything. */
+#define address(ptr, field) ((u64)__builtin_preserve_access_index(&(ptr)->field))
+
+/* The address of numbers[level] of a struct pid. */
+static __always_inline u64 pid_upid(u64 pid, u64 level)
+{
+	return pid + bpf_core_field_offset(struct pid, numbers) +
+	       level * sizeof(struct upid);
+}
+
+static __always_inline u32 task_run_state(struct task_struct *t)
+{
+	if (bpf_core_field_exists(t->__state))
+		return t->__state;
+	return ((struct task_struct___state *)t)->state;
+}
+
+/* A bit to 7.2, a bool by 7.3: the bitfield reader serves both. */
+static __always_inline bool signal_subreaper(struct signal_struct *s)
+{
+	return BPF_CORE_READ_BITFIELD(s, is_child_subreaper);
+}
+
+/* A member of the namespace since about 6.14, one for the machine before. */
+static __always_inline u32 namespace_pid_max(struct pid_namespace *ns)
+{
+	if (bpf_core_field_exists(ns->pid_max))
+		return probe(ns, pid_max);
+	return 0;
+}
+
+/* upid is copied whole, as {s32 nr; u64 ns}, many at a time. */
+static __always_inline bool upid_is_as_expected(void)
+{
+	return bpf_core_type_size(struct upid) == 16 &&
+	       bpf_core_field_offset(struct upid, nr) == 0 &&
+	       bpf_core_field_offset(struct upid, ns) == 8;
+}
+
+/* 16 slots to a node with CONFIG_BASE_SMALL; the walk knows 64. */
+static __always_inline bool xa_node_is_as_expected(void)
+{
+	return bpf_core_field_size(((struct xa_node *)NULL)->slots) == 64 * sizeof(void *);
+}
+
+/* The number of the system call that a register set belongs to, or -1. */
+static __always_inline s64 syscall_number(u64 regs)
+{
+	struct pt_regs___amd64 *amd64 = (void *)regs;
+	struct pt_regs___arm64 *arm64 = (void *)regs;
+
+	if (bpf_core_field_exists(amd64->orig_ax))
+		return probe(amd64, orig_ax);
+	if (bpf_core_field_exists(arm64->syscallno))
+		return probe(arm64, syscallno);
+	return -1;
+}
+
+#endif
