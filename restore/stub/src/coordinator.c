@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The first process of the stub: makes Init, and stands between it and the
+ * restorer. When the restorer goes away without a word, Init is killed; when
+ * the coordinator itself is killed, Init's parent-death signal does it.
+ */
+#include <asm/poll.h>
+#include <asm/signal.h>
+#include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/resource.h>
+#include <linux/sched.h>
+#include <linux/wait.h>
+
+#include "stub.h"
+
+#define EXIT_STUB 125
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+noreturn static void fatal(enum stage stage, long error)
+{
+	if (stage > STAGE_MAP)
+		fail(0, stage, error);
+	quit(EXIT_STUB);
+}
+
+static void check(enum stage stage, long result)
+{
+	if (result < 0)
+		fatal(stage, result);
+}
+
+static void map_plan(void)
+{
+	long size = sys3(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
+	long at;
+
+	if (size < (long)sizeof(struct plan))
+		fatal(STAGE_MAP, -EINVAL);
+	at = sys5(__NR_mmap, PLAN_ADDR, size, PROT_READ | PROT_WRITE,
+		  MAP_SHARED | MAP_FIXED_NOREPLACE, FD_PLAN);
+	if (at != (long)PLAN_ADDR)
+		fatal(STAGE_MAP, at);
+	if (PLAN->magic != PLAN_MAGIC || PLAN->version != PLAN_VERSION ||
+	    PLAN->size != (u64)size)
+		fatal(STAGE_MAP, -EINVAL);
+	/* No page fault per page later; only worth it when all share it. */
+	if (!(PLAN->flags & PLAN_OWN_MEMORY))
+		sys3(__NR_madvise, PLAN_ADDR, size, 23 /* POPULATE_WRITE */);
+}
+
+static void map_stacks(void)
+{
+	unsigned long size = PLAN->nactors * STACK_SIZE;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE |
+		    MAP_NORESERVE;
+	long at;
+
+	size = (size + 65535) & ~65535UL;
+	at = sys5(__NR_mmap, STACKS_ADDR, size, PROT_READ | PROT_WRITE, flags,
+		  -1);
+	if (at >= 0 && at != (long)STACKS_ADDR)
+		at = -EEXIST;
+	check(STAGE_STACKS, at);
+}
+
+/*
+ * Descriptors of namespaces and of their inits are kept in one table; a task
+ * that dies by a signal leaves no core. A program gets its limits back.
+ */
+static void set_limits(void)
+{
+	u64 now[2];
+
+	check(STAGE_LIMITS, sys4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0,
+				 PLAN->nofile));
+	now[0] = now[1] = PLAN->nofile[1];
+	check(STAGE_LIMITS, sys4(__NR_prlimit64, 0, RLIMIT_NOFILE, now, 0));
+	check(STAGE_LIMITS, sys4(__NR_prlimit64, 0, RLIMIT_CORE, 0,
+				 PLAN->core));
+	now[0] = 0;
+	now[1] = PLAN->core[1];
+	check(STAGE_LIMITS, sys4(__NR_prlimit64, 0, RLIMIT_CORE, now, 0));
+}
+
+/*
+ * Every signal is blocked until a task holds, so that none interrupts a plan,
+ * and has its default action, whatever the restorer inherited: an ignored
+ * SIGCHLD would reap the zombies of the forest.
+ */
+static void set_signals(void)
+{
+	u64 all = ~0ULL;
+	u64 action[4] = { 0 };
+	int sig;
+
+	check(STAGE_SIGNALS, sys4(__NR_rt_sigprocmask, SIG_SETMASK, &all, 0, 8));
+	for (sig = 1; sig <= 64; sig++) {
+		if (sig == SIGKILL || sig == SIGSTOP)
+			continue;
+		check(STAGE_SIGNALS,
+		      sys4(__NR_rt_sigaction, sig, action, 0, 8));
+	}
+}
+
+static void prepare(void)
+{
+	map_plan();
+	sys2(__NR_prctl, PR_SET_NAME, "pidgraft-coord");
+	set_limits();
+	/* the restorer's supplementary groups are nobody else's */
+	check(STAGE_GROUPS, sys2(__NR_setgroups, 0, 0));
+	set_signals();
+	check(STAGE_UNDUMPABLE, undumpable());
+	map_stacks();
+	PLAN->self_pidfd = sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
+	check(STAGE_PIDFD, PLAN->self_pidfd);
+	if (!(PLAN->flags & PLAN_EXEC)) /* hold no directory busy */
+		sys1(__NR_chdir, "/");
+}
+
+/* Collects Init, whose end is the end of everything in its namespace. */
+static void reap_init(s32 pid)
+{
+	s32 status = 0;
+	long got;
+
+	do {
+		got = sys4(__NR_wait4, pid, &status, __WALL, 0);
+	} while (got == -EINTR);
+	PLAN->init_status = status;
+	store(&PLAN->init_ended, 1);
+}
+
+noreturn static void abort_forest(struct actor *init)
+{
+	sys4(__NR_pidfd_send_signal, init->pidfd, SIGKILL, 0, 0);
+	reap_init(init->pid);
+	quit(EXIT_STUB);
+}
+
+/* Until the restorer commits; does not return if it does not. */
+static void await_word(struct actor *init)
+{
+	struct pollfd fds[2] = {
+		{ .fd = FD_LIFE, .events = POLLIN },
+		{ .fd = init->pidfd, .events = POLLIN },
+	};
+	u8 word;
+	long n;
+
+	for (;;) {
+		n = sys5(__NR_ppoll, fds, 2, 0, 0, 0);
+		if (n < 0 && n != -EINTR) {
+			fail(0, STAGE_WATCH, n);
+			abort_forest(init);
+		}
+		if (fds[1].revents) {
+			reap_init(init->pid);
+			quit(EXIT_STUB);
+		}
+		if (!fds[0].revents)
+			continue;
+		n = sys3(__NR_read, FD_LIFE, &word, 1);
+		if (n == 1)
+			return;
+		if (n != -EINTR)
+			abort_forest(init);
+	}
+}
+
+/*
+ * From COMMIT_DECIDED on the forest lives by itself: Init gives up its
+ * parent-death signal and reports. A coordinator killed before that takes
+ * the forest with it, unreported.
+ */
+static void commit(struct actor *init)
+{
+	u32 enough = PLAN->init_pdeath ? COMMIT_LEAVE : COMMIT_DONE;
+	s32 pid = init->pid;
+	int pidfd = init->pidfd;
+	long error;
+	u32 now;
+
+	/* Init closes everything in the table that the tasks share. */
+	error = sys1(__NR_unshare, CLONE_FILES);
+	if (error < 0) {
+		fail(0, STAGE_FILES, error);
+		abort_forest(init);
+	}
+	store(&PLAN->commit, COMMIT_DECIDED);
+	futex_wake(&PLAN->commit);
+	/* a holder waits for signals instead: from outside it takes any */
+	sys4(__NR_pidfd_send_signal, pidfd, SIGURG, 0, 0);
+
+	if (PLAN->flags & PLAN_DETACH) {
+		for (;;) {
+			now = load(&PLAN->commit);
+			if (now >= enough)
+				quit(0);
+			if (ended(pidfd, 0))
+				break;
+			futex_wait(&PLAN->commit, now, 100);
+		}
+		reap_init(pid);
+		quit(EXIT_STUB);
+	}
+	sys3(__NR_close_range, 0, ~0U, 0);
+	reap_init(pid);
+	quit(0);
+}
+
+noreturn void coordinate(void)
+{
+	struct actor *init;
+	long error;
+
+	prepare();
+	init = actor_at(PLAN->init);
+	error = make_child(0, op_at(PLAN->birth));
+	if (error < 0)
+		fatal(STAGE_BIRTH, error);
+	publish(op_at(PLAN->birth), OP_DONE);
+	await_word(init);
+	commit(init);
+	quit(0);
+}
+
+/* Called by _start with the kernel's initial stack. */
+noreturn void start(long *stack);
+noreturn void start(long *stack)
+{
+	char **argv = (char **)(stack + 1);
+
+	if (stack[0] > 1)
+		quit(write_maps(argv + 1));
+	coordinate();
+}

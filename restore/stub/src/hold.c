@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where tasks stay once they are in place, and the commit, which one of them
+ * carries out: a thread of Init, because what lives iff the forest does must
+ * be the one to say that it does.
+ */
+#include <asm/signal.h>
+#include <linux/prctl.h>
+#include <linux/time_types.h>
+#include <linux/wait.h>
+
+#include "stub.h"
+
+#define EXIT_REPORT 125
+
+/* siginfo_t, as far as it is read */
+struct siginfo {
+	s32 signo, error, code, pad;
+	s32 pid; /* sender in the receiver's namespace, 0: from above it */
+	u32 uid;
+	u8 rest[104];
+};
+
+_Static_assert(sizeof(struct siginfo) == 128, "siginfo_t");
+
+static int committed(void)
+{
+	return load(&PLAN->commit) == COMMIT_DONE;
+}
+
+/* The last one to be in place tells the restorer. */
+static void arrive(struct op *op)
+{
+	publish(op, OP_DONE);
+	if (__atomic_add_fetch(&PLAN->held, 1, __ATOMIC_ACQ_REL) ==
+	    PLAN->nholds)
+		bell();
+}
+
+static int write_report(void)
+{
+	const char *at = (const char *)(PLAN_ADDR + load(&PLAN->report));
+	long n, left = load(&PLAN->report_len);
+
+	while (left > 0) {
+		n = sys3(__NR_write, 1, at, left);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0) {
+			fail(0, STAGE_REPORT, n ? n : -EIO);
+			return 0;
+		}
+		at += n;
+		left -= n;
+	}
+	return 1;
+}
+
+/*
+ * Up to the first step a dead coordinator kills everything; after it nothing
+ * does, and the report is made whatever happens to the others.
+ */
+static void commit(void)
+{
+	s32 pdeath = PLAN->init_pdeath;
+
+	sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
+	if (pdeath && (PLAN->flags & PLAN_DETACH)) {
+		/* or the coordinator's leaving would fire it */
+		store(&PLAN->commit, COMMIT_LEAVE);
+		futex_wake(&PLAN->commit);
+		while (!ended(PLAN->self_pidfd, -1))
+			;
+	}
+	if (pdeath)
+		sys2(__NR_prctl, PR_SET_PDEATHSIG, pdeath);
+	if (!write_report())
+		quit(EXIT_REPORT);
+	store(&PLAN->commit, COMMIT_DONE);
+	futex_wake(&PLAN->commit);
+	bell();
+	/* the table that all share: no pipe must stay open for a reader */
+	sys3(__NR_close_range, PLAN->flags & PLAN_EXEC ? 3 : 0, ~0U, 0);
+}
+
+static int ignored_by_default(int sig)
+{
+	return sig == SIGCHLD || sig == SIGCONT || sig == SIGURG ||
+	       sig == SIGWINCH;
+}
+
+static int stops_by_default(int sig)
+{
+	return sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
+/* SI_USER is 0; CLD_EXITED to CLD_CONTINUED are 1 to 6. */
+static int from_child(const struct siginfo *info)
+{
+	return info->code >= 1 && info->code <= 6;
+}
+
+/* Takes the default action of sig, which is blocked here like all others. */
+static void act_on(int sig)
+{
+	u64 set = 1ULL << (sig - 1);
+
+	undumpable();
+	sys4(__NR_rt_sigprocmask, SIG_UNBLOCK, &set, 0, 8);
+	sys3(__NR_tgkill, sys0(__NR_getpid), sys0(__NR_gettid), sig);
+	sys4(__NR_rt_sigprocmask, SIG_BLOCK, &set, 0, 8);
+}
+
+/*
+ * Signals of the time before the commit and those of a child's end mean
+ * nothing to a held task: the program that it stands for had its own ways
+ * with them. An init has no default actions; it ends on those signals of its
+ * outside that end others, so that a held container can be told to stop.
+ */
+static void take(const struct siginfo *info)
+{
+	int sig = info->signo;
+
+	if (!committed() || from_child(info) || ignored_by_default(sig))
+		return;
+	if (sys0(__NR_getpid) != 1)
+		act_on(sig);
+	else if (info->pid == 0 && !stops_by_default(sig))
+		quit(128 + sig);
+}
+
+static long next_signal(struct siginfo *info, unsigned int milliseconds)
+{
+	u64 all = ~0ULL;
+	struct __kernel_timespec t = {
+		.tv_sec = milliseconds / 1000,
+		.tv_nsec = milliseconds % 1000 * 1000000L,
+	};
+
+	return sys4(__NR_rt_sigtimedwait, &all, info,
+		    milliseconds ? &t : 0, 8);
+}
+
+static noreturn noinline void rest(void)
+{
+	struct siginfo info;
+
+	for (;;)
+		if (next_signal(&info, 0) > 0)
+			take(&info);
+}
+
+/* The committer looks after the coordinator once more while it waits. */
+static void await_decision(void)
+{
+	while (load(&PLAN->commit) == COMMIT_NONE) {
+		futex_wait(&PLAN->commit, COMMIT_NONE, 1000);
+		if (load(&PLAN->commit) == COMMIT_NONE &&
+		    ended(PLAN->self_pidfd, 0))
+			quit(1);
+	}
+}
+
+noreturn void hold(u32 self, struct op *op)
+{
+	u32 now;
+
+	arrive(op);
+	if (self == PLAN->committer) {
+		await_decision();
+		commit();
+	}
+	if (!(op->mark & MARK_EXEC))
+		rest();
+	while ((now = load(&PLAN->commit)) != COMMIT_DONE)
+		futex_wait(&PLAN->commit, now, 0);
+	exec_program((struct program *)op_data(op));
+}
+
+/* Collects what was adopted; ends as the root did when that is it. */
+static void reap(void)
+{
+	s32 status = 0;
+	long pid;
+
+	for (;;) {
+		pid = sys4(__NR_wait4, -1, &status, WNOHANG | __WALL, 0);
+		if (pid <= 0)
+			return;
+		if (pid != PLAN->root_number)
+			continue;
+		PLAN->root_status = status;
+		store(&PLAN->root_ended, 1);
+		quit(status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
+	}
+}
+
+noreturn void serve(u32 self, struct op *op)
+{
+	struct siginfo info;
+	long sig;
+
+	arrive(op);
+	for (;;) {
+		sig = next_signal(&info, committed() ? 0 : 1000);
+		if (self == PLAN->committer) {
+			if (load(&PLAN->commit) == COMMIT_DECIDED)
+				commit();
+			else if (!committed() && ended(PLAN->self_pidfd, 0))
+				quit(1);
+		}
+		reap();
+		if (sig > 0 && sig != SIGURG && committed() && !info.pid &&
+		    !from_child(&info))
+			sys2(__NR_kill, PLAN->root_number, sig);
+	}
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Changes of identity. Each one resets what belongs to the memory or the
+ * thread behind it (commit_creds, kernel/cred.c): dumpable, which all sharers
+ * of the memory have in common, and the parent-death signal. Both are put
+ * back at once.
+ */
+#include <linux/prctl.h>
+#include <linux/securebits.h>
+
+#include "stub.h"
+
+static long after_change(u32 self, s32 pdeath)
+{
+	long error = undumpable();
+
+	if (error < 0)
+		return error;
+	if (self == PLAN->committer && load(&PLAN->commit) == COMMIT_NONE) {
+		arm(self);
+		return 0;
+	}
+	if (!pdeath)
+		return 0;
+	return sys2(__NR_prctl, PR_SET_PDEATHSIG, pdeath);
+}
+
+long set_ids(u32 self, const struct ids *ids)
+{
+	s32 pdeath = 0;
+	long error;
+
+	error = sys2(__NR_prctl, PR_GET_PDEATHSIG, &pdeath);
+	if (error < 0)
+		return error;
+	error = sys3(__NR_setresgid, ids->gid, ids->egid, ids->egid);
+	if (error < 0)
+		return error;
+	error = sys3(__NR_setresuid, ids->uid, ids->euid, ids->euid);
+	if (error < 0)
+		return error;
+	return after_change(self, pdeath);
+}
+
+/*
+ * A user namespace is owned by the effective ids of its creator. They are
+ * changed for the creation only, and without loss of capabilities.
+ */
+long become_owner(struct owner *was, const struct ids *ids)
+{
+	long error;
+
+	error = sys2(__NR_prctl, PR_GET_PDEATHSIG, &was->pdeath);
+	if (error < 0)
+		return error;
+	was->euid = sys0(__NR_geteuid);
+	was->egid = sys0(__NR_getegid);
+	was->changed = was->euid != ids->uid || was->egid != ids->gid;
+	if (!was->changed)
+		return 0;
+	was->securebits = sys1(__NR_prctl, PR_GET_SECUREBITS);
+	if (was->securebits < 0)
+		return was->securebits;
+	error = sys2(__NR_prctl, PR_SET_SECUREBITS,
+		     was->securebits | SECBIT_NO_SETUID_FIXUP);
+	if (error < 0)
+		return error;
+	error = sys3(__NR_setresgid, -1, ids->gid, -1);
+	if (error < 0)
+		return error;
+	error = sys3(__NR_setresuid, -1, ids->uid, -1);
+	if (error < 0)
+		return error;
+	return undumpable();
+}
+
+long leave_owner(u32 self, const struct owner *was)
+{
+	long error;
+
+	if (!was->changed)
+		return 0;
+	error = sys3(__NR_setresuid, -1, was->euid, -1);
+	if (error < 0)
+		return error;
+	error = sys3(__NR_setresgid, -1, was->egid, -1);
+	if (error < 0)
+		return error;
+	error = sys2(__NR_prctl, PR_SET_SECUREBITS, was->securebits);
+	if (error < 0)
+		return error;
+	return after_change(self, was->pdeath);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The plan as it lies in shared memory: written by package restore, read and
+ * filled with results by the stub. ../layout.go has the same in Go; layout.c
+ * lists what a test compares.
+ */
+#ifndef PIDGRAFT_PLAN_H
+#define PIDGRAFT_PLAN_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef int s32;
+typedef unsigned long long u64;
+
+/*
+ * Where every task of a plan sees it. Far from what the kernel places, and
+ * inside the smallest address space that arm64 is built with (39 bits).
+ */
+#define PLAN_ADDR	0x1000000000UL
+#define STACKS_ADDR	0x2000000000UL
+#define PLAN_MAGIC	0x54464750u
+#define PLAN_VERSION	1
+
+/* One stack per actor. FRAME_LIMIT (Makefile) times the call depth fits. */
+#define STACK_SIZE	2048UL
+
+/* Descriptors that the coordinator is started with. */
+#define FD_PLAN		3	/* the memfd of the plan */
+#define FD_LIFE		4	/* pipe: a byte commits, the end kills */
+#define FD_BELL		5	/* eventfd: there is news for the restorer */
+
+/* struct plan, flags */
+#define PLAN_OWN_MEMORY	1u	/* processes get their own memory */
+#define PLAN_DETACH	2u	/* the coordinator leaves after the commit */
+#define PLAN_EXEC	4u	/* held leaders run a program at the commit */
+
+/* struct plan, commit */
+#define COMMIT_NONE	0u
+#define COMMIT_DECIDED	1u	/* from here on only the forest's end ends it */
+#define COMMIT_LEAVE	2u	/* the coordinator's death kills no more */
+#define COMMIT_DONE	3u	/* reported */
+
+/* struct op, state */
+#define OP_PENDING	0u
+#define OP_DONE		1u
+#define OP_LEAVING	2u	/* an ending: made, its task may not be gone yet */
+
+/* struct op, mark */
+#define MARK_NOTIFY	1u	/* another actor may wait for it */
+#define MARK_BELL	2u	/* the restorer waits for it */
+#define MARK_TRACE	4u	/* an ending that somebody must see happen */
+#define MARK_EXEC	8u	/* a hold that runs a program at the commit */
+
+/* struct op, flags: plan.CloneFlags */
+#define F_NEWPID	1u
+#define F_NEWUSER	2u
+#define F_PARENT	4u
+#define F_THREAD	8u
+#define F_PIDFD		16u
+
+/* struct op, code: plan.Code */
+enum code {
+	OP_CLONE,
+	OP_SETSID,
+	OP_SETPGID,
+	OP_SUBREAPER,
+	OP_REAP,
+	OP_AWAIT,
+	OP_JOIN_PID,
+	OP_JOIN_USER,
+	OP_UNSHARE_PID,
+	OP_UNSHARE_USER,
+	OP_WRITE_MAPS,
+	OP_COMM,
+	OP_SET_IDS,
+	OP_IGNORE,
+	OP_UNDUMPABLE,
+	OP_PDEATH,
+	OP_CURSOR,
+	OP_PID_MAX,
+	OP_NOP,
+	OP_HOLD,
+	OP_EXIT_THREAD,
+	OP_EXIT_GROUP,
+	OP_DIE,
+	OP_SERVE,
+	OP_END,
+	OP_CODES,
+};
+
+/*
+ * One operation and its result. Its data are nafter indices of operations
+ * that must be done first, then what the code needs:
+ * clone: struct ids if F_NEWUSER, then count numbers; unshare-user, set-ids:
+ * struct ids; comm: COMM_SIZE bytes; hold with MARK_EXEC: struct program; an
+ * ending with MARK_TRACE: TRACE_SIZE bytes to be filled by the stub.
+ */
+struct op {
+	u8 code;
+	u8 flags;
+	u8 mark;
+	u8 count;
+	s32 child;	/* actor, or -1 */
+	s32 arg;	/* the Pid, Via or Signal of the plan's operation */
+	s32 number;
+	u32 data;	/* where its data are, in words from PLAN_ADDR */
+	u32 nafter;
+	u32 state;	/* futex */
+	s32 value;	/* a clone: the child's number as its creator sees it */
+};
+
+struct actor {
+	u32 first;	/* its first operation */
+	u32 count;	/* how many */
+	u32 at;		/* the one it is at, for messages */
+	s32 pid;	/* its number as its creator sees it */
+	s32 pidfd;	/* in the table that all share, or -1 */
+	u32 pad[3];
+};
+
+struct ids {
+	u32 uid, gid, euid, egid;
+};
+
+struct program {
+	struct ids ids;
+	u32 set_ids;
+	u32 pad;
+	u64 envp;	/* address of its environment */
+};
+
+#define COMM_SIZE	16
+#define TRACE_SIZE	64	/* "/proc/PID/task/TID/stat" */
+
+/* The first thing that went wrong; the rest follows from it. */
+struct failure {
+	u32 state;	/* 0 none, 1 being written, 2 written */
+	u32 actor;
+	u32 op;		/* index in the plan */
+	s32 error;	/* errno */
+};
+
+struct plan {
+	/* set by the restorer */
+	u32 magic;
+	u32 version;
+	u64 size;	/* bytes, a multiple of the page size */
+	u64 actors;	/* byte offsets */
+	u64 ops;
+	u32 nactors;
+	u32 nops;
+	u32 flags;
+	u32 birth;	/* the operation that makes Init, for the coordinator */
+	u32 init;	/* actor that becomes number 1 */
+	u32 committer;	/* actor of Init's process that commits */
+	u32 nholds;
+	s32 root_number;	/* of the root, as the holder sees it */
+	s32 init_pdeath;	/* pdeath_signal of Init after the commit */
+	u32 report;	/* byte offset and length of the line that reports */
+	u32 report_len;	/* success, to be written by Init */
+	u32 pad0;
+	u64 exec_path;	/* addresses */
+	u64 exec_argv;
+
+	/* set by the coordinator before there is any other task */
+	s32 self_pidfd;
+	u32 pad1[3];
+	u64 nofile[2];	/* limits to give back to a program: soft, hard */
+	u64 core[2];
+
+	/* set while it runs; each kind on its own cache line */
+	u32 held __attribute__((aligned(64)));
+	u32 commit __attribute__((aligned(64)));	/* futex */
+	u32 armed;	/* futex: the committer has its parent-death signal */
+	u32 root_ended;
+	s32 root_status;	/* wait status */
+	u32 init_ended;
+	s32 init_status;	/* wait status */
+	struct failure failure;
+} __attribute__((aligned(64)));
+
+#define PLAN ((struct plan *)PLAN_ADDR)
+
+_Static_assert(sizeof(struct op) == 32, "struct op");
+_Static_assert(sizeof(struct actor) == 32, "struct actor");
+_Static_assert(sizeof(struct plan) == 320, "struct plan");
+
+#endif
