@@ -72,7 +72,7 @@ func (c *collector) addState(out *forest.Task, i int32) error {
 		out.State = forest.Traced
 	case t.ExitState&exitZombie != 0:
 		out.State = forest.Zombie
-		if c.hasLiveThreads(i) {
+		if c.hasThreads(i) {
 			out.State = forest.DeadLeader
 		}
 		if t.Ptrace != 0 {
@@ -98,10 +98,11 @@ func (c *collector) addState(out *forest.Task, i int32) error {
 	return nil
 }
 
-// hasLiveThreads reports whether leader i has threads that have not ended.
-func (c *collector) hasLiveThreads(i int32) bool {
+// hasThreads reports whether leader i has threads that are not gone: until
+// then its end is not reported (delay_group_leader, kernel/exit.c).
+func (c *collector) hasThreads(i int32) bool {
 	for j := c.links[i].nextThread; j != none; j = c.links[j].nextThread {
-		if c.s.Tasks[j].ExitState == 0 {
+		if c.s.Tasks[j].ExitState&exitDead == 0 {
 			return true
 		}
 	}

@@ -53,11 +53,11 @@ func TestStates(t *testing.T) {
 			p.NrThreads = 1
 			c.leave(th)
 		}, state: forest.Zombie, more: func(t *forest.Task) bool { return t.WaitStatus() == 9 }},
-		{name: "zombie with a thread that waits for its tracer", edit: func(c *container, p, th *Task) {
+		{name: "dead leader of a thread that waits for its tracer", edit: func(c *container, p, th *Task) {
 			c.exit(p, 0)
 			c.exit(th, 0)
 			th.Ptrace = 1
-		}, state: forest.Zombie, thread: forest.Traced},
+		}, state: forest.DeadLeader, thread: forest.Traced},
 		{name: "thread that just exited", edit: func(c *container, p, th *Task) { c.exit(th, 0) }, fails: true},
 		{name: "exiting", edit: func(c *container, p, th *Task) { p.TaskFlags |= pfExiting }, fails: true},
 		{name: "reaped thread", edit: func(c *container, p, th *Task) { th.ExitState = exitDead }, thread: -1 & 0xff},
