@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// sample is a container with most of what can be shown.
+func sample() *forest.Forest {
+	const self = forest.SameNamespace
+	task := func(pid, tgid, pgid, sid, parent forest.Tag, comm string) forest.Task {
+		t := forest.Task{Pid: pid, TGID: tgid, PGID: pgid, SID: sid, Parent: parent, ParentThread: parent,
+			ExitSignal: forest.SIGCHLD, ChildNamespace: self, Comm: comm, StartTime: uint64(pid) * 1000}
+		if pid != tgid {
+			t.ExitSignal = forest.ExitSignalThread
+		}
+		return t
+	}
+	f := &forest.Forest{
+		UserNamespaces: []forest.UserNamespace{
+			{Parent: -1, Setgroups: true, Inode: 4026531837},
+			{Parent: 0, OwnerUID: 1000, OwnerGID: 1000, Inode: 4026532300,
+				UIDMap: []forest.Extent{{First: 0, Parent: 1000, Count: 1}}, GIDMap: []forest.Extent{{First: 0, Parent: 1000, Count: 1}}},
+		},
+		Namespaces: []forest.Namespace{
+			{Parent: -1, Cursor: 41, PidMax: 4194304, Inode: 4026532201},
+			{Parent: 0, Level: 1, Owner: 1, Cursor: 4, PidMax: 4194304, Inode: 4026532301},
+			{Parent: 1, Level: 2, Owner: 1, State: forest.Empty, Inode: 4026532302},
+		},
+		Pids: []forest.Pid{
+			{Numbers: []int32{1}}, {Numbers: []int32{7}}, {Numbers: []int32{8}}, {Numbers: []int32{20, 1}, Namespace: 1},
+			{Numbers: []int32{21, 2}, Namespace: 1}, {Numbers: []int32{9}}, {Numbers: []int32{12}}, {Numbers: []int32{5}},
+			{Numbers: []int32{30}}, {Numbers: []int32{40}}, {Numbers: []int32{22, 3}, Namespace: 1}, {Numbers: []int32{6}},
+		},
+		Cut: forest.Cut{Walked: true},
+		Producer: forest.Producer{Release: "6.18.0-test", Version: "#1 SMP", Machine: "x86_64",
+			Tool: "v0", Time: 1767225600000000000},
+	}
+	f.Tasks = []forest.Task{
+		task(1, 1, forest.Inherited, forest.Inherited, 0, "init"),
+		task(2, 2, 2, 2, 1, "sh"),
+		task(3, 3, 3, 2, 2, "sleep"),
+		task(4, 4, 4, 4, 2, "bwrap"),
+		task(5, 5, 11, 4, 4, "in\x1b[31m"),
+		task(6, 2, 2, 2, 1, "worker"),
+		task(7, 7, 8, 8, 1, "orphan"),
+		task(9, 9, 9, 2, 1, "gone"),
+		task(10, 10, 10, 10, 0, "exec'd"),
+	}
+	f.Tasks[1].Subreaper, f.Tasks[5].Subreaper = true, true
+	f.Tasks[2].State, f.Tasks[2].StopSignal = forest.Stopped, 20
+	f.Tasks[3].UserNamespace, f.Tasks[4].UserNamespace = 1, 1
+	f.Tasks[3].PdeathSignal = 9
+	f.Tasks[4].ChildNamespace = 2
+	f.Tasks[4].UID, f.Tasks[4].EUID = 1000, 1000
+	f.Tasks[6].ExitSignal = 0
+	f.Tasks[7].State, f.Tasks[7].ExitCode = forest.Zombie, 0x8b
+	return f
+}
+
+func TestSampleIsValid(t *testing.T) {
+	if err := forest.Validate(sample()); err != nil {
+		t.Error(err)
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), string(got)); d != "" {
+		t.Errorf("%s (-want +got):\n%s", name, d)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	sub := sample()
+	sub.Mode, sub.Cut = forest.Subtree, forest.Cut{Method: forest.Frozen}
+	sub.Tasks = sub.Tasks[:7]
+	sub.Tasks[6].SID = forest.Outside
+	sub.Inexact = []string{"task 7 (sh): for a \x07 test"}
+	for _, tt := range []struct {
+		name string
+		f    *forest.Forest
+		show func(io.Writer, *forest.Forest) error
+	}{
+		{"tree.txt", sample(), func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{}) }},
+		{"subtree.txt", sub, func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{}) }},
+		{"color.txt", sample(), func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{Color: true}) }},
+		{"table.txt", sample(), func(w io.Writer, f *forest.Forest) error { return Table(w, f, Options{}) }},
+		{"forest.json", sample(), JSON},
+	} {
+		var b bytes.Buffer
+		if err := tt.show(&b, tt.f); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		golden(t, tt.name, b.Bytes())
+	}
+}
+
+// A chain as deep as a namespace is large neither recurses nor indents for
+// ever.
+func TestDeepChain(t *testing.T) {
+	f := sample()
+	f.Tasks, f.Pids = f.Tasks[:1], f.Pids[:1]
+	for i := int32(2); i <= 200000; i++ {
+		f.Pids = append(f.Pids, forest.Pid{Numbers: []int32{i}})
+		tag := forest.Tag(i)
+		f.Tasks = append(f.Tasks, forest.Task{Pid: tag, TGID: tag, PGID: forest.Inherited, SID: forest.Inherited,
+			Parent: tag - 1, ParentThread: tag - 1, ExitSignal: forest.SIGCHLD, ChildNamespace: forest.SameNamespace, Comm: "x"})
+	}
+	var b bytes.Buffer
+	if err := Tree(&b, f, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(b.Bytes(), []byte("\n")); n != 5+len(f.Tasks) {
+		t.Errorf("%d lines for %d tasks", n, len(f.Tasks))
+	}
+	if b.Len() > 400*len(f.Tasks) {
+		t.Errorf("%d bytes for %d tasks", b.Len(), len(f.Tasks))
+	}
+}
+
+// Nothing that a process chose reaches a terminal as it is.
+func TestEscaped(t *testing.T) {
+	f := sample()
+	for i := range f.Tasks {
+		f.Tasks[i].Comm = "\x1b]0;\xff\n\r\u202e\x7f"
+	}
+	f.Producer.Release, f.Producer.Machine = "\x1b[2J", "\x9b"
+	f.Inexact = []string{"\x1b"}
+	for name, show := range map[string]func(io.Writer) error{
+		"tree":  func(w io.Writer) error { return Tree(w, f, Options{}) },
+		"table": func(w io.Writer) error { return Table(w, f, Options{}) },
+		"json":  func(w io.Writer) error { return JSON(w, f) },
+	} {
+		var b bytes.Buffer
+		if err := show(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{"\x1b", "\xff", "\r", "\u202e", "\x7f", "\x9b"} {
+			if strings.Contains(b.String(), bad) {
+				t.Errorf("%s: %q gets through", name, bad)
+			}
+		}
+	}
+}
+
+func TestJSONFitsSchema(t *testing.T) {
+	text, err := os.ReadFile("../../docs/schema/forest.v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema, doc any
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := JSON(&b, sample()); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	root := schema.(map[string]any)
+	if errs := checkSchema(root, root, doc, "$"); len(errs) > 0 {
+		t.Error(strings.Join(errs, "\n"))
+	}
+	// The checker can find something.
+	doc.(map[string]any)["tasks"].([]any)[0].(map[string]any)["state"] = "asleep"
+	delete(doc.(map[string]any), "cut")
+	doc.(map[string]any)["extra"] = 1.0
+	if errs := checkSchema(root, root, doc, "$"); len(errs) != 3 {
+		t.Errorf("a wrong document: %q", errs)
+	}
+}
