@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testforest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What /proc says about the tasks of a forest, as far as building it needs.
+
+func (a *actor) proc(file string) string {
+	return fmt.Sprintf("/proc/%d/task/%d/%s", a.tgid, a.tid, file)
+}
+
+// readLevels learns the process and the numbers of a task.
+func (a *actor) readLevels() error {
+	// A thread is found by its own number too, though not listed.
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.tid))
+	if err != nil {
+		return err
+	}
+	if a.tgid, err = strconv.Atoi(statusField(text, "Tgid")); err != nil {
+		return fmt.Errorf("Tgid of %s: %w", a.name, err)
+	}
+	a.levels = a.levels[:0]
+	for _, s := range strings.Fields(statusField(text, "NSpid")) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("NSpid of %s: %w", a.name, err)
+		}
+		a.levels = append(a.levels, n)
+	}
+	return nil
+}
+
+func statusField(text []byte, name string) string {
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(line, []byte(name+":")); ok {
+			return string(bytes.TrimSpace(value))
+		}
+	}
+	return ""
+}
+
+// phase is how far a task is in its life, as the test can see it.
+type phase int
+
+const (
+	busy   phase = iota // running, or with a signal to take
+	waits               // for its next call
+	stops               // by a signal
+	leaves              // an init that waits for its namespace to empty
+	zombie              // ended, not reaped
+	gone                // reaped
+)
+
+func (p phase) String() string {
+	return [...]string{"is busy", "waits", "is stopped", "is leaving", "is a zombie", "is gone"}[p]
+}
+
+func (a *actor) phase() phase {
+	text, err := os.ReadFile(a.proc("status"))
+	if err != nil {
+		return gone
+	}
+	switch state := statusField(text, "State"); {
+	case strings.HasPrefix(state, "Z"), strings.HasPrefix(state, "X"):
+		return zombie
+	case strings.HasPrefix(state, "T"):
+		return stops
+	}
+	wchan, _ := os.ReadFile(a.proc("wchan"))
+	switch {
+	case string(wchan) == "zap_pid_ns_processes":
+		return leaves
+	case statusField(text, "SigPnd") != noSignals, statusField(text, "ShdPnd") != noSignals,
+		!strings.HasPrefix(string(wchan), "futex"):
+		return busy
+	}
+	return waits
+}
+
+const noSignals = "0000000000000000"
+
+func (a *actor) alive() bool {
+	p := a.phase()
+	return p != zombie && p != gone
+}
+
+// rest waits until the task has done all that the kernel asked of it, so that
+// what a test reads next does not change under it.
+func (a *actor) rest() (phase, error) {
+	for deadline := time.Now().Add(patience); ; {
+		if p := a.phase(); p != busy {
+			return p, nil
+		}
+		if time.Now().After(deadline) {
+			return busy, fmt.Errorf("%s (task %d) does not come to rest", a.name, a.tid)
+		}
+		time.Sleep(20 * time.Microsecond)
+	}
+}
+
+func (f *Forest) settle() error {
+	for _, a := range f.order {
+		if _, err := a.rest(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
