@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"math/rand/v2"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"pgregory.net/rapid"
+)
+
+// Config restricts what histories are made.
+type Config struct {
+	Kinds    Kinds // kinds of steps; 0: Basic
+	Subtree  bool  // the root is a process beside others, not an init
+	MinSteps int   // 0: 1
+	MaxSteps int   // 0: 40
+	MaxTasks int   // tasks at one time; 0: 12
+	MaxLevel int   // namespaces below the root's; 0: 3
+	// Failing keeps steps that the kernel refuses. Otherwise they are left
+	// out, but for those that move an id cursor all the same.
+	Failing bool
+}
+
+func (c Config) defaults() Config {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	if c.Kinds == 0 {
+		c.Kinds = Basic
+	}
+	set(&c.MinSteps, 1)
+	set(&c.MaxSteps, 40)
+	set(&c.MaxTasks, 12)
+	set(&c.MaxLevel, 3)
+	c.MaxSteps = max(c.MaxSteps, c.MinSteps)
+	return c
+}
+
+// Picker chooses a number from 0 to n-1. 0 should be the simplest choice.
+type Picker func(n int) int
+
+// RapidPicker draws choices from t, so that failures shrink.
+func RapidPicker(t *rapid.T) Picker {
+	return func(n int) int {
+		if n <= 1 {
+			return 0
+		}
+		return rapid.IntRange(0, n-1).Draw(t, "choice")
+	}
+}
+
+// Generate draws a legal history. It never passes through a state that could
+// not be torn down (rule 23), and its forest can be exported.
+func Generate(t *rapid.T, c Config) *History {
+	h, _ := GenerateFrom(RapidPicker(t), c)
+	return h
+}
+
+// GenerateRand is Generate with a plain random source, which is much faster.
+func GenerateRand(r *rand.Rand, c Config) (*History, *Kernel) { return GenerateFrom(r.IntN, c) }
+
+// RandomForest draws the forest at the end of a legal history.
+func RandomForest(t *rapid.T, c Config) *forest.Forest {
+	h, k := GenerateFrom(RapidPicker(t), c)
+	f, err := k.Forest(h.Root, h.Mode)
+	if err != nil {
+		t.Fatalf("the history's end state is no forest: %v\n%s", err, h)
+	}
+	return f
+}
+
+// GenerateFrom makes the history that pick chooses, and the machine at its
+// end.
+func GenerateFrom(pick Picker, c Config) (*History, *Kernel) {
+	c = c.defaults()
+	g := &generator{k: New(), c: c, pick: pick, h: &History{}}
+	for _, k := range allKinds {
+		if c.Kinds.Has(k) {
+			for range weights[k] {
+				g.kinds = append(g.kinds, k)
+			}
+		}
+	}
+	g.makeRoot()
+	n := c.MinSteps + pick(c.MaxSteps-c.MinSteps+1)
+	// A proposal may find nothing to act upon: tries are bounded too.
+	for tries := 4 * n; len(g.h.Steps) <= n && tries > 0 && g.root.alive > 0; tries-- {
+		g.propose(g.kinds[pick(len(g.kinds))])
+	}
+	g.h.Root = g.root.leader.id
+	return g.h, g.k
+}
+
+// weights say how often each kind is proposed.
+var weights = [nrKinds]int{
+	Fork: 6, ForkSignal: 1, ForkParent: 2, ForkNamed: 1, ForkPID: 2, ForkUser: 1, ForkFail: 1,
+	ForkThread: 2, ExitOne: 2, ExitAll: 3, KillOne: 1, Reap: 1,
+	NewSession: 2, JoinGroup: 2, MoveChild: 2, Reaper: 2,
+	UnsharePID: 1, UnshareUser: 1, JoinPID: 2, JoinUser: 1, Enter: 1, Execve: 1,
+	Stop: 2, Continue: 1, TellStop: 1, ParentDeath: 1, IgnoreChildren: 1,
+	MapUsers: 1, ChangeIDs: 1, WriteCursor: 1, WriteMax: 1, DieInit: 1,
+}
+
+// allKinds in the order in which a shrinking picker should prefer them.
+var allKinds = func() []Kind {
+	kinds := make([]Kind, nrKinds)
+	for i := range kinds {
+		kinds[i] = Kind(i)
+	}
+	return kinds
+}()
+
+// generator makes one history.
+type generator struct {
+	k     *Kernel
+	c     Config
+	pick  Picker
+	h     *History
+	kinds []Kind
+	root  *process
+}
+
+// makeRoot has the outsider fork the root of the forest.
+func (g *generator) makeRoot() {
+	s := Step{Kind: Fork, Actor: Outsider, Number: forest.SIGCHLD}
+	if g.c.Subtree {
+		g.h.Mode = forest.Subtree
+	} else {
+		s.Kind, s.Flags = ForkPID, NewPID
+		if g.c.Kinds.Has(ForkUser) && g.pick(4) == 3 {
+			s.Kind, s.Flags = ForkUser, NewPID|NewUser
+		}
+	}
+	if g.do(s) != 0 {
+		panic("model: no root: " + g.k.Why())
+	}
+	g.root = g.k.tasks[g.h.Steps[0].Child].proc
+	if s.Kind == ForkUser {
+		g.do(g.maps(g.root.leader))
+	}
+}
+
+// do makes a step and keeps it if the configuration wants it.
+func (g *generator) do(s Step) Errno {
+	errno := g.k.Apply(&s)
+	if errno == 0 || g.c.Failing || s.Kind <= ForkThread {
+		g.h.Steps = append(g.h.Steps, s)
+	}
+	return errno
+}
+
+// some picks one of the tasks that ok accepts, or nil. Tasks of the machine
+// that are not the history's are never among them.
+func (g *generator) some(ok func(*task) bool) *task {
+	var found []*task
+	for _, t := range g.k.tasks[Outsider+1:] {
+		if t.state != released && ok(t) {
+			found = append(found, t)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return found[g.pick(len(found))]
+}
+
+func (t *task) runs() bool { return !t.exiting && !t.proc.stopped }
+
+func (g *generator) anyActor() *task { return g.some((*task).runs) }
+
+// sender is who sends a signal to t: the outsider, which every init heeds, or
+// a task that sees t.
+func (g *generator) sender(t *task) TaskID {
+	if g.pick(2) == 1 {
+		if a := g.some(func(a *task) bool { return a.runs() && t.pid.numberIn(a.pid.ns) != 0 }); a != nil {
+			return a.id
+		}
+	}
+	return Outsider
+}
+
+// full reports whether no more tasks are wanted.
+func (g *generator) full() bool {
+	n := 0
+	for _, t := range g.k.tasks[Outsider+1:] {
+		if t.state != released {
+			n++
+		}
+	}
+	return n >= g.c.MaxTasks
+}

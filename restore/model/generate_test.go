@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pidgraft/pidgraft/forest"
+	"pgregory.net/rapid"
+)
+
+var configs = map[string]Config{
+	"basic":    {},
+	"adopting": {Kinds: Adopting},
+	"entering": {Kinds: Entering},
+	"stopping": {Kinds: Stopping},
+	"owning":   {Kinds: Owning},
+	"all":      {Kinds: All, Failing: true, MaxSteps: 80, MaxTasks: 20},
+	"subtree":  {Kinds: All, Subtree: true, MaxSteps: 60},
+}
+
+// Every history keeps the invariants after each step, replays to the same
+// forest, and ends in one that forest.Validate takes.
+func TestHistories(t *testing.T) {
+	for name, c := range configs {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				h, k := GenerateFrom(RapidPicker(t), c)
+				checkHistory(t, h, k)
+			})
+		})
+	}
+}
+
+// The same for many more, from a plain random source.
+func TestManyHistories(t *testing.T) {
+	n := 3000
+	if testing.Short() {
+		n = 300
+	}
+	for name, c := range configs {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(n) {
+				h, k := GenerateRand(rand.New(rand.NewPCG(1, seed)), c)
+				checkHistory(t, h, k)
+			}
+		})
+	}
+}
+
+func checkHistory(t rapid.TB, h *History, k *Kernel) {
+	t.Helper()
+	again := New()
+	for i := range h.Steps {
+		s := h.Steps[i]
+		again.Apply(&s)
+		if err := again.check(); err != nil {
+			t.Fatalf("after step %d, %s: %v\n%s", i, h.Steps[i].String(), err, h)
+		}
+	}
+	f, err := k.Forest(h.Root, h.Mode)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, h)
+	}
+	if err := forest.Validate(f); err != nil {
+		t.Fatalf("%v\n%s", err, h)
+	}
+	g, err := again.Forest(h.Root, h.Mode)
+	if err != nil {
+		t.Fatalf("replayed: %v\n%s", err, h)
+	}
+	if d := cmp.Diff(f, g); d != "" {
+		t.Fatalf("the replay ends elsewhere: %s\n%s", d, h)
+	}
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+// do makes one operation of a plan.
+func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
+	k := e.k
+	switch op.Code {
+	case plan.Clone:
+		return e.clone(s.task, op)
+	case plan.Setsid:
+		return k.Setsid(s.task)
+	case plan.Setpgid:
+		return e.setpgid(s.task, op)
+	case plan.Subreaper:
+		return k.SetSubreaper(s.task, op.Number != 0)
+	case plan.Reap, plan.Await:
+		return e.wait(s.task, op)
+	case plan.JoinPID, plan.JoinUser:
+		return e.join(a, s.task, op)
+	case plan.UnsharePID:
+		return k.Unshare(s.task, NewPID)
+	case plan.UnshareUser:
+		return e.asOwner(s.task, op, func() Errno { return k.Unshare(s.task, NewUser) })
+	case plan.WriteMaps:
+		return e.writeMaps(a, op)
+	case plan.Comm:
+		return k.SetComm(s.task, op.Text)
+	case plan.SetIDs:
+		return k.SetIDs(s.task, IDs{UID: op.UID, EUID: op.EUID, GID: op.GID, EGID: op.EGID})
+	case plan.Ignore:
+		return k.Ignore(s.task, op.Signal, op.Number != 0)
+	case plan.Pdeath:
+		return k.SetPdeath(s.task, op.Signal)
+	case plan.Cursor:
+		return k.SetLastPid(s.task, op.Number)
+	case plan.PidMax:
+		return k.SetPidMax(s.task, op.Number)
+	case plan.ExitThread:
+		if op.Number&^0xff00 != 0 {
+			return k.fail(EINVAL, "status %#x is not one of exit(2)", op.Number)
+		}
+		return k.ExitThread(s.task, op.Number>>8)
+	case plan.ExitGroup:
+		return k.ExitGroup(s.task, op.Number)
+	case plan.Die:
+		return k.Die(s.task, op.Signal)
+	case plan.Undumpable, plan.Nop, plan.Hold, plan.Serve, plan.End:
+		_, errno := k.actor(s.task)
+		return errno
+	}
+	return k.fail(EINVAL, "the model does not know this operation")
+}
+
+func cloneFlags(f plan.CloneFlags) CloneFlags {
+	var out CloneFlags
+	for _, x := range [...]struct {
+		in  plan.CloneFlags
+		out CloneFlags
+	}{{plan.NewPID, NewPID}, {plan.NewUser, NewUser}, {plan.Parent, Parent}, {plan.Thread, Thread}} {
+		if f&x.in != 0 {
+			out |= x.out
+		}
+	}
+	return out
+}
+
+func (e *executor) clone(id TaskID, op *plan.Op) Errno {
+	if op.Child < 0 || e.actors[op.Child].task != 0 {
+		return e.k.fail(EINVAL, "%s was born before", e.name(op.Child))
+	}
+	args := CloneArgs{Flags: cloneFlags(op.Flags), SetTID: op.Numbers, ExitSignal: op.Signal}
+	if args.Flags&(Parent|Thread) != 0 {
+		args.ExitSignal = 0
+	}
+	var child TaskID
+	errno := e.asOwner(id, op, func() (errno Errno) {
+		child, errno = e.k.Clone(id, args)
+		return errno
+	})
+	if errno == 0 {
+		e.actors[op.Child].pidfd = op.Flags&plan.Pidfd != 0
+		e.born(op.Child, child)
+	}
+	return errno
+}
+
+// asOwner makes a call that makes a user namespace with the effective ids that
+// are to own it. A task inside it keeps them until it sets its own.
+func (e *executor) asOwner(id TaskID, op *plan.Op, call func() Errno) Errno {
+	t := e.k.task(id)
+	if op.Code == plan.Clone && op.Flags&plan.NewUser == 0 || t == nil {
+		return call()
+	}
+	c := &t.cred
+	uid, ok := c.user.toKernel(op.UID, (*userNS).uids)
+	gid, ok2 := c.user.toKernel(op.GID, (*userNS).gids)
+	if !ok || !ok2 {
+		return e.k.fail(EINVAL, "uid %d or gid %d is not mapped in the actor's user namespace", op.UID, op.GID)
+	}
+	euid, egid := c.euid, c.egid
+	c.euid, c.egid = uid, gid
+	errno := call()
+	if op.Code == plan.Clone {
+		c.euid, c.egid = euid, egid
+	}
+	return errno
+}
+
+// sees checks that the plan knows what the actor calls op.Child: as op.Pid.
+func (e *executor) sees(id TaskID, op *plan.Op) Errno {
+	cur, errno := e.k.actor(id)
+	if errno != 0 {
+		return errno
+	}
+	child := e.k.task(e.actors[op.Child].task)
+	if child == nil {
+		return e.k.fail(ESRCH, "%s is not born", e.name(op.Child))
+	}
+	if nr := child.bornPid.numberIn(cur.pid.ns); nr != op.Pid {
+		return e.k.fail(ESRCH, "the actor sees %s as %d, not %d", e.name(op.Child), nr, op.Pid)
+	}
+	return 0
+}
+
+func (e *executor) setpgid(id TaskID, op *plan.Op) Errno {
+	cur, errno := e.k.actor(id)
+	if errno != 0 {
+		return errno
+	}
+	target := cur.proc
+	if op.Child >= 0 {
+		if errno := e.sees(id, op); errno != 0 {
+			return errno
+		}
+		target = e.k.task(e.actors[op.Child].task).proc
+	} else if op.Pid != 0 {
+		return e.k.fail(EINVAL, "number %d without an actor", op.Pid)
+	}
+	if o := cur.pid.ns.numbers[op.Number]; o != nil && target.pins(o) {
+		return e.k.fail(EINVAL, "init %s in group %s would never be able to end (rule 23)", target.leader.pid, o)
+	}
+	return e.k.Setpgid(id, op.Pid, op.Number)
+}
+
+func (e *executor) wait(id TaskID, op *plan.Op) Errno {
+	if errno := e.sees(id, op); errno != 0 {
+		return errno
+	}
+	call := e.k.Wait
+	if op.Code == plan.Await {
+		call = e.k.Peek
+	}
+	_, errno := call(id, e.actors[op.Child].task)
+	return errno
+}
+
+func (e *executor) join(a int32, id TaskID, op *plan.Op) Errno {
+	if op.Via < 0 {
+		return e.k.fail(EINVAL, "it joins nobody")
+	}
+	via := &e.actors[op.Via]
+	if op.Via != a && (via.task == 0 || !via.pidfd) {
+		return e.k.fail(ESRCH, "there is no pidfd of %s", e.name(op.Via))
+	}
+	if op.Code == plan.JoinUser {
+		return e.k.SetnsUser(id, via.task)
+	}
+	return e.k.Setns(id, via.task)
+}
+
+func (e *executor) writeMaps(a int32, op *plan.Op) Errno {
+	if a != plan.Restorer {
+		return e.k.fail(EPERM, "only the restorer writes maps")
+	}
+	if op.Child < 0 || op.Number < 0 || int(op.Number) >= len(e.f.UserNamespaces) {
+		return e.k.fail(EINVAL, "user namespace %d of %s", op.Number, e.name(op.Child))
+	}
+	u := &e.f.UserNamespaces[op.Number]
+	return e.k.WriteMaps(Outsider, e.actors[op.Child].task, UserMaps{UID: u.UIDMap, GID: u.GIDMap, Setgroups: u.Setgroups})
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import "github.com/pidgraft/pidgraft/forest"
+
+// maxUserLevel is the deepest a user namespace can be: its parent may be at
+// level 32 (create_user_ns).
+const maxUserLevel = 33
+
+// userNS is a struct user_namespace.
+type userNS struct {
+	id             int32
+	parent         *userNS
+	level          int
+	setgroups      bool
+	owner, group   uint32 // ids of its creator, in the initial one
+	mapped         bool
+	uidMap, gidMap []forest.Extent // towards the parent
+}
+
+// cred is what counts of a struct cred. The ids are those of the initial user
+// namespace. caps are all of root's in user, or none.
+type cred struct {
+	user                 *userNS
+	caps                 bool
+	uid, euid, gid, egid uint32
+}
+
+func (k *Kernel) newUserNS(parent *userNS, owner, group uint32) *userNS {
+	u := &userNS{id: k.nrUser, parent: parent, owner: owner, group: group, setgroups: true}
+	if parent != nil {
+		u.level = parent.level + 1
+	}
+	k.nrUser++
+	return u
+}
+
+// createUserNS gives t a new user namespace (create_user_ns).
+func (k *Kernel) createUserNS(c *cred) Errno {
+	if c.user.level >= maxUserLevel {
+		return k.fail(ENOSPC, "the user namespace would be at level %d, the deepest is %d", c.user.level+1, maxUserLevel)
+	}
+	if _, ok := c.user.toInside(c.user.uidMap, c.euid, (*userNS).uids); !ok {
+		return k.fail(EPERM, "uid %d has no number in the creator's user namespace: its map is not written", c.euid)
+	}
+	if _, ok := c.user.toInside(c.user.gidMap, c.egid, (*userNS).gids); !ok {
+		return k.fail(EPERM, "gid %d has no number in the creator's user namespace: its map is not written", c.egid)
+	}
+	c.user = k.newUserNS(c.user, c.euid, c.egid)
+	c.caps = true
+	return 0
+}
+
+func (u *userNS) uids() []forest.Extent { return u.uidMap }
+func (u *userNS) gids() []forest.Extent { return u.gidMap }
+
+// toKernel is the id in the initial user namespace that id stands for in u.
+func (u *userNS) toKernel(id uint32, extents func(*userNS) []forest.Extent) (uint32, bool) {
+	for ; u.parent != nil; u = u.parent {
+		found := false
+		for _, e := range extents(u) {
+			if id >= e.First && id-e.First < e.Count {
+				id, found = e.Parent+(id-e.First), true
+				break
+			}
+		}
+		if !found {
+			return 0, false
+		}
+	}
+	return id, true
+}
+
+// toInside is what the initial user namespace's id is called in u.
+func (u *userNS) toInside(m []forest.Extent, id uint32, extents func(*userNS) []forest.Extent) (uint32, bool) {
+	if u.parent == nil {
+		return id, true
+	}
+	id, ok := u.parent.toInside(extents(u.parent), id, extents)
+	if !ok {
+		return 0, false
+	}
+	for _, e := range m {
+		if id >= e.Parent && id-e.Parent < e.Count {
+			return e.First + (id - e.Parent), true
+		}
+	}
+	return 0, false
+}
+
+// encloses reports whether inner is u or below it (in_userns).
+func (u *userNS) encloses(inner *userNS) bool {
+	for inner.level > u.level {
+		inner = inner.parent
+	}
+	return inner == u
+}
+
+// nsCapable reports whether c has capabilities in target: rule 9
+// (ns_capable, cap_capable).
+func (c *cred) nsCapable(target *userNS) bool {
+	for u := target; ; u = u.parent {
+		if u == c.user {
+			return c.caps
+		}
+		if u.level <= c.user.level {
+			return false
+		}
+		if u.parent == c.user && u.owner == c.euid {
+			return true
+		}
+	}
+}
+
+// UserMaps are the id maps of one user namespace, and whether setgroups(2) is
+// allowed there.
+type UserMaps struct {
+	UID, GID  []forest.Extent
+	Setgroups bool
+}
+
+// WriteMaps writes the id maps of the user namespace of target, once
+// (map_write, kernel/user_namespace.c). The actor must be in the parent user
+// namespace or above, with capabilities there.
+func (k *Kernel) WriteMaps(actor, target TaskID, m UserMaps) Errno {
+	cur, errno := k.actor(actor)
+	if errno != 0 {
+		return errno
+	}
+	t := k.task(target)
+	if t == nil || t.state == released {
+		return k.fail(ESRCH, "task %d is gone", target)
+	}
+	u := t.cred.user
+	switch {
+	case u.parent == nil || u.mapped:
+		return k.fail(EPERM, "its maps are written already")
+	case !cur.cred.nsCapable(u) || !cur.cred.nsCapable(u.parent):
+		return k.fail(EPERM, "the writer has no capabilities in the parent user namespace")
+	}
+	u.uidMap, u.gidMap, u.setgroups, u.mapped = m.UID, m.GID, m.Setgroups, true
+	return 0
+}
+
+// IDs are the real and effective ids of a task, as its user namespace calls
+// them; the saved ones are the effective ones.
+type IDs struct{ UID, EUID, GID, EGID uint32 }
+
+// SetIDs sets the ids of the actor: of this thread alone, as the system calls
+// do (setresgid, setresuid). Capabilities go with the last id that is root's,
+// and pdeath_signal with a change of an effective one (commit_creds, rule 18).
+func (k *Kernel) SetIDs(actor TaskID, ids IDs) Errno {
+	cur, errno := k.actor(actor)
+	if errno != 0 {
+		return errno
+	}
+	c := cur.cred
+	for _, x := range []struct {
+		to   *uint32
+		id   uint32
+		of   func(*userNS) []forest.Extent
+		have [2]uint32
+	}{
+		{&c.gid, ids.GID, (*userNS).gids, [2]uint32{c.gid, c.egid}},
+		{&c.egid, ids.EGID, (*userNS).gids, [2]uint32{c.gid, c.egid}},
+		{&c.uid, ids.UID, (*userNS).uids, [2]uint32{c.uid, c.euid}},
+		{&c.euid, ids.EUID, (*userNS).uids, [2]uint32{c.uid, c.euid}},
+	} {
+		id, ok := c.user.toKernel(x.id, x.of)
+		if !ok {
+			return k.fail(EINVAL, "id %d is not mapped in the actor's user namespace", x.id)
+		}
+		if !c.caps && id != x.have[0] && id != x.have[1] {
+			return k.fail(EPERM, "no capability to take id %d", x.id)
+		}
+		*x.to = id
+	}
+	if c.euid != cur.cred.euid || c.egid != cur.cred.egid {
+		cur.pdeath = 0
+	}
+	c.caps = c.caps && ids.EUID == 0 // cap_emulate_setxuid
+	cur.cred = c
+	return 0
+}
