@@ -44,14 +44,14 @@ type PidsSeen struct {
 }
 
 type PidsTarget struct {
-	_      structs.HostLayout
-	Pid    uint64
-	Ns     uint64
-	Self   uint64
-	Level  uint32
-	Nr     int32
-	Mode   uint32
-	Unused uint32
+	_           structs.HostLayout
+	Pid         uint64
+	Ns          uint64
+	Self        uint64
+	Level       uint32
+	Nr          int32
+	Mode        uint32
+	ReaderLevel uint32
 }
 
 type PidsWalk struct {

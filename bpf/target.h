@@ -24,9 +24,9 @@ struct target {
 	u64 ns; /* the object's own namespace */
 	u64 self; /* the thread-group leader of whoever reads the iterator */
 	u32 level;
-	s32 nr; /* the root's number in the reader's namespace; its own once found */
+	s32 nr; /* in: in the reader's namespace; once found: in its own */
 	u32 mode;
-	u32 unused;
+	u32 reader_level;
 };
 _Static_assert(sizeof(struct target) == 40, "target");
 

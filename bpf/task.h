@@ -33,6 +33,7 @@ static __always_inline int find_target(struct task_struct *task)
 	    probe_bytes(&there, sizeof(there), pid_upid(found, level)) ||
 	    there.ns != here.ns || there.nr != target.nr)
 		return 0;
+	target.reader_level = level;
 	level = probe((struct pid *)found, level);
 	if (probe_bytes(&there, sizeof(there), pid_upid(found, level)))
 		return 0;

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/bpf"
+	"github.com/pidgraft/pidgraft/collector"
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+// Scope is what of the machine a Loader looks at.
+type Scope uint8
+
+const (
+	// Auto is Container if the process is the init of a pid namespace below
+	// the caller's, else Subtree.
+	Auto Scope = iota
+	// Container: every task that has a number in the namespace that the
+	// process is the init of.
+	Container
+	// Subtree: the process and its descendants.
+	Subtree
+	// Machine: every task of the caller's own pid namespace. There is no
+	// root task.
+	Machine
+)
+
+// The same in BPF (bpf/target.h, enum target_mode).
+var targetModes = map[Scope]uint32{Container: 0, Subtree: 1, Machine: 2}
+
+// Target says what to look at.
+type Target struct {
+	// PID is the root process, by its number in the caller's pid namespace.
+	// Not used with Machine.
+	PID   int
+	Scope Scope
+	// Unwatched leaves out the watchers, so that Changes stays at zero: for
+	// a target that is frozen, or when one pass is enough. While they are
+	// attached every system call of the machine takes the slow path.
+	Unwatched bool
+}
+
+// Loader is a target under observation. It implements collector.Source. Its
+// methods may be called from several goroutines; passes are made one at a time.
+type Loader struct {
+	mu   sync.Mutex
+	coll *ebpf.Collection
+	iter *link.Iter
+	ring *ringbuf.Reader
+	// pidfd keeps the root's pid object, and with it the object's
+	// namespaces, from being freed: their addresses stay theirs. -1 with
+	// Machine.
+	pidfd    int
+	scope    Scope
+	target   bpf.PidsTarget
+	watching []link.Link
+	passes   uint32
+	size     int // records of the last pass, to size the next by
+	walkErr  error
+}
+
+var _ collector.Source = (*Loader)(nil)
+
+// Open loads the programs, finds the target and begins to watch it.
+//
+// The root process is found without a race: a pidfd is opened first, then the
+// iterator looks for the process with that number in the caller's namespace and
+// notes its pid object, then the pidfd must still name a process. A number
+// cannot pass to another process while the first has not been reaped, so the
+// object is the pidfd's.
+//
+// Errors: ErrNoProcess, ErrNotVisible, ErrNotInit, ErrSelf, ErrNotPermitted (a
+// *PermissionError), ErrNoBTF, ErrUnsupported.
+func Open(target Target) (*Loader, error) {
+	return open(target, 0)
+}
+
+func open(target Target, ringBytes uint32) (_ *Loader, err error) {
+	l := &Loader{pidfd: -1, scope: target.Scope}
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	pid := os.Getpid()
+	if target.Scope != Machine {
+		if pid, err = l.pin(target.PID); err != nil {
+			return nil, err
+		}
+	}
+	l.coll, l.walkErr, err = load(wanted{
+		walk:      target.Scope != Subtree,
+		watch:     !target.Unwatched,
+		ringBytes: ringBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if l.ring, err = ringbuf.NewReader(l.coll.Maps[bpf.PidsMapRing]); err != nil {
+		return nil, explain("open the ring buffer", err)
+	}
+	l.iter, err = link.AttachIter(link.IterOptions{Program: l.coll.Programs[bpf.PidsProgTasks]})
+	if err != nil {
+		return nil, explain("attach the task iterator", err)
+	}
+	if err := l.find(pid); err != nil {
+		return nil, err
+	}
+	if err := l.choose(target.PID); err != nil {
+		return nil, err
+	}
+	if !target.Unwatched {
+		if err := l.watch(); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// pin opens a pidfd of the process.
+func (l *Loader) pin(pid int) (int, error) {
+	if pid == os.Getpid() {
+		return 0, fmt.Errorf("process %d: %w", pid, ErrSelf)
+	}
+	if pid <= 0 {
+		return 0, fmt.Errorf("process %d: %w: numbers begin with 1", pid, ErrNoProcess)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		return 0, fmt.Errorf("process %d: %w", pid, ErrNoProcess)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		// EINVAL up to 6.15 or so, ENOENT since.
+		return 0, fmt.Errorf("process %d: %w: the number is a thread's, or left over as a group or session", pid, ErrNoProcess)
+	case errors.Is(err, unix.ENOSYS):
+		return 0, fmt.Errorf("open a pidfd: %w (kernel %s; pidfd_open came with 5.3)", ErrUnsupported, release())
+	case err != nil:
+		return 0, explain(fmt.Sprintf("open a pidfd of process %d", pid), err)
+	}
+	l.pidfd = fd
+	return pid, nil
+}
+
+// alive reports whether the root process has not been reaped.
+func (l *Loader) alive() bool {
+	return l.pidfd < 0 || !errors.Is(unix.PidfdSendSignal(l.pidfd, 0, nil, 0), unix.ESRCH)
+}
+
+// find runs the iterator up to the process with number pid in the caller's
+// namespace, which is the one that the iterator enumerates.
+func (l *Loader) find(pid int) error {
+	l.target = bpf.PidsTarget{Nr: int32(pid)}
+	if err := l.set(bpf.PidsVarTarget, &l.target); err != nil {
+		return err
+	}
+	if err := l.read(func() (bool, error) {
+		if err := l.get(bpf.PidsVarTarget, &l.target); err != nil {
+			return false, err
+		}
+		var p bpf.PidsPass
+		if err := l.get(bpf.PidsVarPass, &p); err != nil {
+			return false, err
+		}
+		if p.Drift != 0 {
+			return false, fmt.Errorf("struct upid is not {int nr; struct pid_namespace *ns}: %w (kernel %s)", ErrUnsupported, release())
+		}
+		return l.target.Pid == 0, nil
+	}); err != nil {
+		return err
+	}
+	switch {
+	case !l.alive():
+		return fmt.Errorf("process %d: %w: it ended just now", pid, ErrNoProcess)
+	case l.target.Pid == 0:
+		return fmt.Errorf("process %d: %w: it exists, but this kernel hides it", pid, ErrNotVisible)
+	}
+	return nil
+}
+
+// choose decides the scope, and refuses those that the target does not fit.
+func (l *Loader) choose(pid int) error {
+	init := l.target.Nr == 1 && l.target.Level > l.target.ReaderLevel
+	switch l.scope {
+	case Auto:
+		l.scope = Subtree
+		if init {
+			l.scope = Container
+		}
+	case Container:
+		if l.target.Nr == 1 && l.target.Level == l.target.ReaderLevel {
+			return fmt.Errorf("process %d is the init of the caller's own pid namespace: %w", pid, ErrSelf)
+		}
+		if !init {
+			return fmt.Errorf("process %d: %w: it is number %d, %d levels below the caller's; dump it as a subtree",
+				pid, ErrNotInit, l.target.Nr, l.target.Level-l.target.ReaderLevel)
+		}
+	}
+	l.target.Mode = targetModes[l.scope]
+	return l.set(bpf.PidsVarTarget, &l.target)
+}
+
+// Mode is how the target is taken; what Auto chose. Of a Machine it means
+// nothing.
+func (l *Loader) Mode() forest.Mode {
+	if l.scope == Container {
+		return forest.Container
+	}
+	return forest.Subtree
+}
+
+// WalkError says why this kernel cannot walk a namespace's idr, so that
+// snapshots have Walked false; nil if it can.
+func (l *Loader) WalkError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.walkErr
+}
+
+// Close ends the observation and frees everything. It may be called twice.
+func (l *Loader) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, w := range l.watching {
+		errs = append(errs, w.Close())
+	}
+	l.watching = nil
+	if l.iter != nil {
+		errs = append(errs, l.iter.Close())
+		l.iter = nil
+	}
+	if l.ring != nil {
+		errs = append(errs, l.ring.Close())
+		l.ring = nil
+	}
+	if l.coll != nil {
+		l.coll.Close()
+		l.coll = nil
+	}
+	if l.pidfd >= 0 {
+		errs = append(errs, unix.Close(l.pidfd))
+		l.pidfd = -1
+	}
+	return errors.Join(errs...)
+}
+
+// set and get access a global variable of the programs.
+func (l *Loader) set(name string, value any) error {
+	if err := l.coll.Variables[name].Set(value); err != nil {
+		return fmt.Errorf("set %s of the BPF programs: %w", name, err)
+	}
+	return nil
+}
+
+func (l *Loader) get(name string, value any) error {
+	if err := l.coll.Variables[name].Get(value); err != nil {
+		return fmt.Errorf("get %s of the BPF programs: %w", name, err)
+	}
+	return nil
+}

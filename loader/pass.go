@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/bpf"
+	"github.com/pidgraft/pidgraft/collector"
+)
+
+// errClosed is what a closed Loader answers.
+var errClosed = fmt.Errorf("loader: %w", os.ErrClosed)
+
+// Snapshot makes one pass: over the tasks, and for a container or a machine
+// over the namespace's pid objects. It costs about 1 microsecond a task.
+//
+// Errors: ErrNoProcess when the root ended; ErrSelf when this process turns out
+// to be in the subtree; that of ctx.
+func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.coll == nil {
+		return nil, errClosed
+	}
+	l.passes++
+	recs := newRecords(l.size + l.size/16)
+	if err := l.passTasks(ctx, recs); err != nil {
+		return nil, err
+	}
+	walked := false
+	if l.scope != Subtree && l.walkErr == nil {
+		var err error
+		if walked, err = l.walk(ctx, recs); err != nil {
+			return nil, err
+		}
+	}
+	s := recs.finish()
+	dropOutsiders(s, recs.undecided)
+	l.size = max(len(s.Tasks), len(s.Pids))
+	s.Walked = walked
+	if !walked {
+		s.IDR = nil
+	}
+	s.Namespace = collector.ID(l.target.Ns)
+	s.Self = collector.ID(l.target.Self)
+	if l.scope != Machine {
+		s.Root = l.root(s)
+		if s.Root == 0 || !l.alive() {
+			return nil, fmt.Errorf("process %d: %w: it ended while it was looked at", l.target.Nr, ErrNoProcess)
+		}
+	}
+	return s, nil
+}
+
+// root is the thread-group leader whose pid is the root's pid object.
+func (l *Loader) root(s *collector.Snapshot) collector.ID {
+	for i := range s.Tasks {
+		t := &s.Tasks[i]
+		if t.Pid == collector.ID(l.target.Pid) && t.GroupLeader == t.ID {
+			return t.ID
+		}
+	}
+	return 0
+}
+
+// passTasks runs the task iterator to its end, emptying the ring whenever the
+// kernel pauses.
+func (l *Loader) passTasks(ctx context.Context, recs *records) error {
+	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
+		return err
+	}
+	stuck := 0
+	return l.read(func() (bool, error) {
+		before := len(recs.snapshot.Tasks)
+		if err := l.drain(recs); err != nil {
+			return false, err
+		}
+		// The ring is larger than a record, and what one task needs is
+		// finite: only a bug here could make this go on for ever.
+		if stuck++; len(recs.snapshot.Tasks) > before {
+			stuck = 0
+		}
+		if stuck > 10_000_000 {
+			return false, errors.New("the task iterator makes no progress")
+		}
+		return true, ctx.Err()
+	})
+}
+
+// read reads a new iterator to its end. The programs write to the ring and
+// never to the file, so a read returns nothing: 0 at the end, and EAGAIN when
+// the ring is full, or after a million tasks without a byte for the file
+// (bpf_seq_read, kernel/bpf/bpf_iter.c). After each, also the last, pause is
+// called; it says whether to go on.
+func (l *Loader) read(pause func() (bool, error)) error {
+	file, err := l.iter.Open()
+	if err != nil {
+		return explain("open the task iterator", err)
+	}
+	defer file.Close()
+	var buf [1]byte
+	for {
+		_, readErr := file.Read(buf[:])
+		if readErr != nil && !errors.Is(readErr, io.EOF) && !errors.Is(readErr, unix.EAGAIN) {
+			return fmt.Errorf("read the task iterator: %w", readErr)
+		}
+		more, err := pause()
+		if err != nil {
+			return err
+		}
+		if !more || errors.Is(readErr, io.EOF) {
+			return nil
+		}
+	}
+}
+
+// past is a deadline that never makes the ring's reader wait.
+var past = time.Unix(0, 0)
+
+// drain decodes what is in the ring.
+func (l *Loader) drain(recs *records) error {
+	l.ring.SetDeadline(past)
+	var rec ringbuf.Record
+	for {
+		err := l.ring.ReadInto(&rec)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the ring buffer: %w", err)
+		}
+		if err := recs.add(rec.RawSample); err != nil {
+			return fmt.Errorf("decode: %w", err)
+		}
+	}
+}
