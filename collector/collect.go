@@ -5,7 +5,6 @@ package collector
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 
 	"github.com/pidgraft/pidgraft/forest"
 )
@@ -392,7 +391,7 @@ func (c *collector) describe(i int32) string {
 			who = chain(n[c.rootLevel:])
 		}
 	}
-	return who + " (" + escape(comm(&t.Comm)) + ")"
+	return who + " (" + forest.Escape(comm(&t.Comm)) + ")"
 }
 
 func comm(b *[16]byte) string {
@@ -401,12 +400,6 @@ func comm(b *[16]byte) string {
 		n = 15
 	}
 	return string(b[:n])
-}
-
-// escape makes the name of an untrusted process fit for a message.
-func escape(s string) string {
-	q := strconv.QuoteToASCII(s)
-	return q[1 : len(q)-1]
 }
 
 func (c *collector) inexact(i int32, reason string) {

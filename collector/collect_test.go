@@ -23,7 +23,7 @@ func lines(f *forest.Forest) []string {
 		for _, tag := range []forest.Tag{t.Pid, t.TGID, t.PGID, t.SID, t.Parent, t.ParentThread} {
 			tags = append(tags, tag.String())
 		}
-		out = append(out, taskName(f, i)+" "+strings.Join(tags, " "))
+		out = append(out, strings.TrimPrefix(f.TaskName(i), "task ")+" "+strings.Join(tags, " "))
 	}
 	return out
 }

@@ -83,8 +83,8 @@ func (l *lift) addSpaces() {
 			k = l.pidns(parent)
 		}
 		k.Owner, k.Cursor, k.PidMax, k.Inode = l.users[n.Owner].ID, n.Cursor, n.PidMax, n.Inode
-		if l.f.Mode == forest.Subtree && k.Cursor == 0 {
-			k.Cursor, k.PidMax = l.rng.Uint32N(1000), 4194304 // others use it
+		if shared(l.f, i) {
+			k.Cursor, k.PidMax = l.rng.Uint32N(1000), 4194304
 		}
 		k.Allocated, k.Reaper = PidnsAdding, 0
 		switch n.State {
@@ -97,6 +97,20 @@ func (l *lift) addSpaces() {
 		}
 		l.spaces = append(l.spaces, k)
 	}
+}
+
+// shared reports whether tasks outside the forest use namespace ns too: that of
+// a subtree whose init is not in it.
+func shared(f *forest.Forest, ns int) bool {
+	if s := f.Namespaces[ns].State; f.Mode != forest.Subtree || s != forest.Alive && s != forest.InitExiting {
+		return false
+	}
+	for i := range f.Tasks {
+		if p := f.Pid(f.Tasks[i].Pid); p.Namespace == ns && p.Number() == 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // above are numbers for the levels above the forest.

@@ -33,12 +33,12 @@ func Difference(a, b *forest.Forest) string {
 	for i := range a.Pids {
 		p, q := &a.Pids[i], &b.Pids[i]
 		if p.Namespace != q.Namespace || !slices.Equal(p.Numbers, q.Numbers) {
-			return fmt.Sprintf("number %s became %s", chain(p.Numbers), chain(q.Numbers))
+			return fmt.Sprintf("number %s became %s", p, q)
 		}
 	}
 	for i := range a.Tasks {
 		if a.Tasks[i] != b.Tasks[i] {
-			return "task " + taskName(b, i) + ": " + changedField(&a.Tasks[i], &b.Tasks[i])
+			return b.TaskName(i) + ": " + changedField(&a.Tasks[i], &b.Tasks[i])
 		}
 	}
 	for i := range a.Namespaces {
@@ -74,9 +74,4 @@ func changedField(a, b *forest.Task) string {
 		return "its namespaces"
 	}
 	return "its signals, exit codes or identity"
-}
-
-func taskName(f *forest.Forest, i int) string {
-	t := &f.Tasks[i]
-	return chain(f.Pid(t.Pid).Numbers) + " (" + escape(t.Comm) + ")"
 }

@@ -20,14 +20,17 @@ type Source interface {
 
 // Changes counts what the watchers saw happen to the target since they were
 // attached. It is compared, never interpreted: a count may include what
-// happened beside the target, never miss what happened in it. Setns, prctl,
-// stops and reaps leave no trace here; a second pass finds those.
+// happened beside the target, never miss what happened in it. Stops, reaps and
+// what leaves no event at all show up in a second pass.
 type Changes struct {
 	Forks    uint64 // tasks made, threads included
 	Execs    uint64
 	Exits    uint64 // tasks ended, threads included
 	Setsids  uint64
 	Setpgids uint64
+	Setns    uint64
+	Unshares uint64
+	Prctls   uint64
 }
 
 // since says in words what grew from before to c; empty if nothing did.
@@ -42,6 +45,9 @@ func (c Changes) since(before Changes) string {
 		{c.Exits, before.Exits, "exit"},
 		{c.Setsids, before.Setsids, "setsid"},
 		{c.Setpgids, before.Setpgids, "setpgid"},
+		{c.Setns, before.Setns, "setns call"},
+		{c.Unshares, before.Unshares, "unshare"},
+		{c.Prctls, before.Prctls, "prctl"},
 	} {
 		switch n := k.now - k.then; n {
 		case 0:
