@@ -49,7 +49,12 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 		return k.ExitGroup(s.task, op.Number)
 	case plan.Die:
 		return k.Die(s.task, op.Signal)
-	case plan.Undumpable, plan.Nop, plan.Hold, plan.Serve, plan.End:
+	case plan.Kill:
+		if errno := e.sees(s.task, op); errno != 0 {
+			return errno
+		}
+		return k.Kill(s.task, e.actors[op.Child].task, op.Signal)
+	case plan.Undumpable, plan.Nop, plan.Hold, plan.Perish, plan.Serve, plan.End:
 		_, errno := k.actor(s.task)
 		return errno
 	}
