@@ -91,7 +91,7 @@ func (p *planner) reaps(x, heir int32) bool {
 func (p *planner) reap(parent, child int32) Ref {
 	return p.do(parent, Op{
 		Code: Reap, Child: p.nodes[child].actor, Pid: p.number(child, p.nodes[parent].ns),
-	})
+	}, p.nodes[child].cloned)
 }
 
 // bearLate plans the birth, ahead of its place among t's children, of the one
@@ -108,7 +108,7 @@ func (p *planner) bearLate(t int32, at int, l int32) {
 	}
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
 	yn := &p.nodes[y]
-	yn.parent, yn.group = t, p.nodes[t].curGroup
+	yn.parent, yn.group = t, p.now(t).curGroup
 	yn.session = p.need(k)
 	p.nodes[k].late = y
 	p.bearAs(t, y)
@@ -122,7 +122,7 @@ func (p *planner) bearLate(t int32, at int, l int32) {
 func (p *planner) bearAs(t, h int32) {
 	via, s := p.via(t), p.nodes[h].session
 	switch c := p.carrier(via, s, p.nodes[h].signal); {
-	case s == free || s == p.nodes[via].curSession:
+	case s == free || s == p.now(via).curSession:
 		p.birth(via, h, 0)
 	case c != none:
 		p.birth(c, h, Parent)

@@ -17,17 +17,16 @@ type carrierKey struct {
 func (p *planner) grow() {
 	root := int32(0)
 	if p.f.Mode == forest.Subtree {
-		h := p.hold()
-		p.spawn(h, root)
-	} else {
-		p.comeAlive(root, none)
-		p.nodes[root].curSession = forest.Inherited
-		p.nodes[root].curGroup = forest.Inherited
+		p.spawn(p.hold(), root)
+		return
+	}
+	p.comeAlive(root, none)
+	p.nodes[root].curSession = forest.Inherited
+	p.nodes[root].curGroup = forest.Inherited
+	if !p.nodes[root].leads {
 		p.sit(root)
 	}
-	if len(p.refusals) == 0 {
-		p.build(root)
-	}
+	p.build(root)
 }
 
 // hold adds the init of the new namespace of a subtree.
@@ -38,7 +37,7 @@ func (p *planner) hold() int32 {
 		parent: none, session: forest.Inherited, group: forest.Inherited, birth: free,
 		standIn: none, late: none, curParent: none, born: true,
 		curSession: forest.Inherited, curGroup: forest.Inherited,
-		cloned: noRef, arrived: noRef, lastKid: noRef, sessionRef: noRef, groupRef: noRef, arrivedKids: noRef,
+		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
 	})
 	p.plan.Actors[Init] = Actor{Role: RoleHolder, Task: none, Why: "number 1 of the new namespace: reaps, and ends with the root"}
 	p.holder = n
@@ -55,12 +54,10 @@ func (p *planner) build(n int32) {
 	threads := p.threadsOf(n)
 	next := make([]int, len(threads))
 	if p.nodes[n].leads {
-		var last []Ref
 		for i, t := range threads {
 			next[i] = p.buildEarly(n, t)
-			last = append(last, p.lastOf(t))
 		}
-		p.setsid(n, last)
+		p.setsid(n)
 	}
 	for i, t := range threads {
 		for at := next[i]; at < len(p.nodes[t].kids); at++ {
@@ -97,25 +94,38 @@ func (p *planner) buildEarly(n, t int32) int {
 	return at
 }
 
-func (p *planner) setsid(n int32, after []Ref) {
+// setsid makes n the leader of its session.
+func (p *planner) setsid(n int32) {
+	ref := p.change(n, n, Op{Code: Setsid, Child: none})
 	nd := &p.nodes[n]
-	nd.sessionRef = p.do(n, Op{Code: Setsid, Child: none}, after...)
 	nd.curSession, nd.curGroup = nd.tag, nd.tag
-	nd.founded, nd.groupRef = true, nd.sessionRef
+	nd.founded, nd.groupRef = true, ref
 	p.sit(n)
 }
+
+// change plans op, by which actor by changes the session or group of the
+// process that n leads. What its threads bore before must have been born
+// before, and what they bear later, after.
+func (p *planner) change(by, n int32, op Op, after ...Ref) Ref {
+	after = append(after, p.nodes[n].changed)
+	for _, t := range p.threadsOf(n) {
+		after = append(after, p.nodes[t].lastBorn)
+	}
+	ref := p.do(by, op, after...)
+	p.nodes[n].changed = ref
+	return ref
+}
+
+// now is the node that has the session and group of n's process.
+func (p *planner) now(n int32) *node { return &p.nodes[p.nodes[n].leader] }
 
 // lastOf is the last operation in n's program so far.
 func (p *planner) lastOf(n int32) Ref {
 	a := p.nodes[n].actor
-	return Ref{Actor: a, Op: int32(len(p.plan.Actors[a].Ops) - 1)}.orNone()
-}
-
-func (r Ref) orNone() Ref {
-	if r.Op < 0 {
+	if len(p.plan.Actors[a].Ops) == 0 {
 		return noRef
 	}
-	return r
+	return Ref{Actor: a, Op: int32(len(p.plan.Actors[a].Ops) - 1)}
 }
 
 // via is who bears t's children: itself, or the entrant in its place.
@@ -136,7 +146,7 @@ func (p *planner) bear(t int32, at int) {
 	}
 	via, s := p.via(t), p.need(k)
 	switch c := p.carrier(via, s, p.nodes[k].signal); {
-	case s == free || s == p.nodes[via].curSession:
+	case s == free || s == p.now(via).curSession:
 		p.spawn(via, k)
 	case c != none:
 		p.birth(c, k, Parent)
@@ -169,7 +179,7 @@ func (p *planner) offerCarrier(k int32) {
 	if nd.leader != k || nd.inner || nd.curParent == none || p.isInit(k) {
 		return
 	}
-	if nd.curSession == p.nodes[nd.curParent].curSession {
+	if nd.curSession == p.now(nd.curParent).curSession {
 		return // the parent can do it itself
 	}
 	key := carrierKey{nd.curParent, nd.curSession, nd.signal}
@@ -211,7 +221,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	if flags&Thread != 0 {
 		op.Signal = 0
 	} else {
-		after = append(after, p.nodes[parent].lastKid)
+		after = append(after, p.nodes[parent].lastKid, p.now(a).changed)
 		if p.isInit(k) {
 			op.Flags |= NewPID
 			if p.setOwner(a, k, &op); len(p.refusals) > 0 {
@@ -223,13 +233,16 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	p.comeAlive(k, parent)
 	nd := &p.nodes[k]
 	nd.cloned, nd.arrived = ref, ref
-	nd.curSession, nd.curGroup = p.nodes[a].curSession, p.nodes[a].curGroup
 	if flags&Thread != 0 {
 		nd.curParent = p.nodes[a].curParent
 		return
 	}
+	nd.curSession, nd.curGroup = p.now(a).curSession, p.now(a).curGroup
+	p.nodes[a].lastBorn = ref
 	p.nodes[parent].lastKid = ref
-	p.sit(k)
+	if !nd.leads {
+		p.sit(k)
+	}
 	if op.Flags&NewUser != 0 {
 		p.enterAtBirth(a, k, ref)
 	}

@@ -61,8 +61,10 @@ func (p *planner) checkExited(i int32) {
 	}
 	sig := status & 0x7f
 	switch {
-	case p.isInit(i) && t.State == forest.Zombie:
-		p.unsupported(i, "it is a namespace's init and a zombie")
+	case i == 0 && t.State == forest.Zombie:
+		p.unsupported(i, "the root has ended")
+	case p.isInit(i) && sig != 0 && sig != sigKill:
+		p.unsupported(i, "it is an init that ended by signal %d, which only a fault or reboot(2) does", sig)
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
 	case sig != 0 && t.State == forest.DeadLeader:
@@ -117,6 +119,7 @@ func (p *planner) checkNamespace(ns int32) {
 	n := &p.f.Namespaces[ns]
 	switch {
 	case n.State == forest.Empty:
+	case n.State == forest.Dead && p.x.Init(int(ns)) != 0:
 	case n.State != forest.Alive:
 		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) + " is " + n.State.String()})
 	case ns != 0 && p.x.Init(int(ns)) == 0:

@@ -52,27 +52,34 @@ func (p *planner) endHelper(n int32) {
 	if nd.tag == 0 {
 		after = p.joins[nd.group] // it kept a group alive
 	}
-	ignored := p.ignore(parent, nd.signal)
-	p.do(n, Op{Code: ExitGroup, Child: none}, append(after, ignored)...)
+	p.do(n, Op{Code: ExitGroup, Child: none}, after...)
 	nd.ended = true
 	p.reap(parent, n)
-	p.heed(parent, nd.signal)
+	p.discard(parent, nd.signal)
 }
 
-// ignore makes parent survive the exit signal of a child that ends.
-func (p *planner) ignore(parent int32, signal int32) Ref {
-	if signal == 0 || !fatal(signal) && !stops(signal) {
-		return noRef
-	}
-	return p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1})
-}
-
-// heed undoes ignore.
-func (p *planner) heed(parent int32, signal int32) {
-	if signal != 0 && (fatal(signal) || stops(signal)) {
+// discard makes parent forget the exit signal of a child that has ended. All
+// signals are blocked while a plan runs, so it is pending, and would kill or
+// stop the parent once that runs a program; ignoring it drops it
+// (kernel-rules 15, 23a).
+func (p *planner) discard(parent int32, signal int32) {
+	switch {
+	case !fatal(signal) && !stops(signal):
+	case signal == sigKill || signal == sigStop:
+		if !p.isInit(parent) {
+			p.unsupported(parent, "a child of it that has ended has exit signal %d, which nobody can block", signal)
+		}
+	default:
+		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1})
 		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal})
 	}
 }
+
+// Signals with the same number on every architecture that is supported.
+const (
+	sigKill = 9
+	sigStop = 19
+)
 
 // stops reports whether the default action of sig stops a process.
 func stops(sig int32) bool { return sig >= 19 && sig <= 22 }
@@ -87,10 +94,11 @@ func (p *planner) attributes(i int32) {
 	if t.ChildNamespace == forest.SameNamespace || t.State.Exited() {
 		return
 	}
-	if ns := t.ChildNamespace; p.f.Namespaces[ns].State == forest.Alive {
-		init := p.nodeOf(p.x.Init(ns))
+	ns := t.ChildNamespace
+	if init := p.nodeOf(p.x.Init(ns)); init != none {
 		p.wantPidfd(init)
-		p.do(i, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
+		done := p.do(i, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
+		p.holders[init] = append(p.holders[init], done)
 	} else if p.f.Namespaces[ns].Owner == 0 {
 		p.do(i, Op{Code: UnsharePID, Child: none, Number: int32(ns)})
 	}
@@ -146,7 +154,7 @@ func (p *planner) writeCursors() {
 		if ns == 0 && p.holder != none {
 			by = p.holder
 		}
-		if n.State != forest.Alive || by == none {
+		if n.State == forest.Empty || by == none {
 			continue
 		}
 		if n.Cursor > 0 {
@@ -192,7 +200,7 @@ func (p *planner) end(i int32) {
 	t := &p.f.Tasks[i]
 	switch {
 	case t.State == forest.DeadLeader:
-		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode})
+		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode}, p.holders[i]...)
 	case t.State == forest.Zombie:
 		p.endZombie(i)
 	}
@@ -201,7 +209,7 @@ func (p *planner) end(i int32) {
 func (p *planner) endZombie(i int32) {
 	nd := &p.nodes[i]
 	parent := nd.parent
-	after := []Ref{p.ignore(parent, nd.signal)}
+	var after []Ref
 	u := p.f.Tasks[i].UserNamespace
 	if u > 0 && p.firsts[u] == i {
 		for _, j := range p.userJoins {
@@ -211,17 +219,28 @@ func (p *planner) endZombie(i int32) {
 		}
 		after = append(after, p.mapped[u])
 	}
+	after = append(after, p.holders[i]...)
 	status := p.f.Tasks[i].WaitStatus()
-	if sig := status & 0x7f; sig != 0 {
+	sig := status & 0x7f
+	killed := sig != 0 && p.isInit(i)
+	if killed {
+		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+		p.do(i, Op{Code: Perish, Child: none})
+	} else if sig != 0 {
 		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
 		p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
 	} else {
 		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
 	}
+	if killed {
+		p.do(parent, Op{
+			Code: Kill, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns), Signal: status & 0x7f,
+		}, append(after, p.lastOf(i), nd.arrived, p.nodes[parent].arrivedKids)...)
+	}
 	p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
-	}, p.nodes[parent].arrivedKids)
-	p.heed(parent, nd.signal)
+	}, nd.arrived, p.nodes[parent].arrivedKids)
+	p.discard(parent, nd.signal)
 }
 
 // rest ends the programs of all that stay.

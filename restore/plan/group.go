@@ -48,21 +48,21 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 	nd := &p.nodes[k]
 	g := nd.group
 	switch {
-	case nd.leads, p.sees(k, g), p.nodes[a].curGroup == g:
+	case nd.leads, p.sees(k, g), p.now(a).curGroup == g:
 		return true
-	case p.nodes[a].group == g && !p.nodes[a].leads && p.sees(a, g) && p.canFound(g):
+	case p.now(a).group == g && !p.now(a).leads && p.sees(a, g) && p.canFound(g):
 		return p.join(a, g)
 	case p.canGive(parent, k):
 		return true // giveGroup does it
 	}
 	p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
-		p.f.TagName(g), p.name(a), p.f.TagName(p.nodes[a].curGroup))
+		p.f.TagName(g), p.name(a), p.f.TagName(p.now(a).curGroup))
 	return false
 }
 
 // canGive reports whether parent can put child k into its group.
 func (p *planner) canGive(parent, k int32) bool {
-	return p.sees(parent, p.nodes[k].group) && p.nodes[parent].curSession == p.nodes[k].session && !p.nodes[k].leads
+	return p.sees(parent, p.nodes[k].group) && p.now(parent).curSession == p.nodes[k].session && !p.nodes[k].leads
 }
 
 // giveGroup lets the parent put k, just born, into a group that k cannot see:
@@ -86,10 +86,11 @@ func (p *planner) give(k int32) {
 	if !ok {
 		return
 	}
-	done := p.do(parent, Op{
+	done := p.change(parent, k, Op{
 		Code: Setpgid, Child: nd.actor, Pid: p.number(k, p.nodes[parent].ns),
 		Number: p.f.NumberIn(nd.group, int(p.nodes[parent].ns)),
-	}, ref)
+	}, ref, p.now(parent).changed)
+	p.nodes[parent].lastBorn = done // it needs the session the parent is in now
 	p.joined(k, done)
 }
 
@@ -127,7 +128,9 @@ func (p *planner) found(g forest.Tag) (Ref, bool) {
 	}
 	nd := &p.nodes[n]
 	if !nd.founded {
-		nd.groupRef = p.do(n, Op{Code: Setpgid, Child: none})
+		ref := p.change(n, n, Op{Code: Setpgid, Child: none})
+		nd = &p.nodes[n]
+		nd.groupRef = ref
 		nd.founded, nd.curGroup = true, g
 	}
 	return nd.groupRef, true
@@ -153,8 +156,9 @@ func (p *planner) bearGroupGhost(g forest.Tag) int32 {
 	return n
 }
 
-// join puts n itself into group g, which must be one that it sees.
-func (p *planner) join(n int32, g forest.Tag) bool {
+// join lets a, which sees group g, put its process there.
+func (p *planner) join(a int32, g forest.Tag) bool {
+	n := p.nodes[a].leader
 	ref, ok := p.found(g)
 	if !ok {
 		return false
@@ -162,7 +166,7 @@ func (p *planner) join(n int32, g forest.Tag) bool {
 	if p.nodes[n].curGroup == g { // it was the founder
 		return true
 	}
-	done := p.do(n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
+	done := p.change(a, n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
 	p.joined(n, done)
 	return true
 }
@@ -183,7 +187,7 @@ func (p *planner) group() {
 	}
 	for _, g := range p.gifts {
 		if len(p.refusals) == 0 && p.nodes[g.child].curGroup != p.nodes[g.child].group {
-			p.give(g.child)
+			p.joinLate(g.child)
 		}
 	}
 	for i := int32(0); i < p.tasks && len(p.refusals) == 0; i++ {

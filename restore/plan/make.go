@@ -56,6 +56,7 @@ type planner struct {
 	mapped       []Ref   // by user namespace: what wrote its maps
 	barrier      Ref     // after all of identity
 	userJoins    []userJoin
+	holders      map[int32][]Ref // by init: who took its namespace for children
 
 	refusals Refusals
 }
@@ -70,6 +71,7 @@ func Make(f *forest.Forest, opts Options) (*Plan, error) {
 		carriers: make(map[carrierKey]int32),
 		joins:    make(map[forest.Tag][]Ref),
 		members:  make(map[seat]int32),
+		holders:  make(map[int32][]Ref),
 
 		lastAdoption: noRef, barrier: noRef, holder: none,
 	}

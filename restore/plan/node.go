@@ -51,7 +51,8 @@ type node struct {
 	arrived     Ref // what made it a child of its final parent
 	lastKid     Ref // the last arrival among its children
 	arrivedKids Ref // when the entrant in its place left it its children
-	sessionRef  Ref // its Setsid
+	changed     Ref // of a leader: the last change of its session or group
+	lastBorn    Ref // its last Clone of a process
 	groupRef    Ref // what founded the group with its number
 	founded     bool
 	ended       bool // a helper that was told to end
@@ -112,7 +113,7 @@ func (p *planner) index() {
 			session: t.SID, group: t.PGID, signal: t.ExitSignal,
 			leads: t.IsLeader() && t.SID == t.Pid,
 			birth: free, standIn: none, late: none, curParent: none,
-			cloned: noRef, arrived: noRef, lastKid: noRef, sessionRef: noRef, groupRef: noRef, arrivedKids: noRef,
+			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
 		}
 		if th := x.Threads(i); len(th) > 1 {
 			p.nodes[i].threads = th[1:]
@@ -163,7 +164,7 @@ func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 
 		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role, why: why,
 		parent: none, ns: ns, tag: tag, signal: forest.SIGCHLD,
 		birth: free, standIn: none, late: none, curParent: none, end: n + 1,
-		cloned: noRef, arrived: noRef, lastKid: noRef, sessionRef: noRef, groupRef: noRef, arrivedKids: noRef,
+		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
 	}
 	if tag == 0 {
 		nd.numbers = p.takeNumbers(ns)

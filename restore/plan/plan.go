@@ -113,10 +113,12 @@ const (
 	// effective and saved ones to EUID and EGID, all as they are called in
 	// the actor's user namespace: the groups first.
 	SetIDs
-	// Ignore sets the disposition of Signal to SIG_IGN (Number 1) or back
-	// to SIG_DFL (Number 0): the exit signal of a child that is about to
-	// end must not kill the actor.
+	// Ignore sets the disposition of Signal to SIG_IGN (Number 1), which
+	// drops it if it is pending, or back to SIG_DFL (Number 0).
 	Ignore
+	// Kill sends Signal to Child (Pid), which the actor sees and which is
+	// at its Perish: an init dies by nothing it sends itself.
+	Kill
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable
 	// Pdeath sets PR_SET_PDEATHSIG to Signal.
@@ -140,6 +142,8 @@ const (
 	ExitGroup
 	// Die kills the process by Signal, sent to itself.
 	Die
+	// Perish waits for another actor's Kill.
+	Perish
 	// Serve is the end of a holder's program: hold, reap whatever is
 	// adopted, and end with the status of the root.
 	Serve
@@ -150,9 +154,9 @@ const (
 var codes = [...]string{
 	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
 	"join-user", "unshare-pid", "unshare-user", "write-maps", "comm",
-	"set-ids", "ignore",
+	"set-ids", "ignore", "kill",
 	"undumpable", "pdeath", "cursor", "pid-max", "nop", "hold",
-	"exit-thread", "exit-group", "die", "serve", "end",
+	"exit-thread", "exit-group", "die", "perish", "serve", "end",
 }
 
 func (c Code) String() string {

@@ -100,15 +100,15 @@ func (p *planner) enterAtBirth(a, k int32, made Ref) {
 	}
 	e := p.helper(RoleEntrant, p.nodes[k].ns, 0, "bears the children of "+p.name(k)+" with all their numbers, which it could not, and leaves them to it")
 	en := &p.nodes[e]
-	en.parent, en.session, en.group = a, p.nodes[a].curSession, p.nodes[a].curGroup
+	en.parent, en.session, en.group = a, p.now(a).curSession, p.now(a).curGroup
 	p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[k].actor})
-	ref := p.do(a, Op{Code: Clone, Child: en.actor, Numbers: innermostFirst(p.chain(e)), Signal: en.signal})
+	ref := p.do(a, Op{Code: Clone, Child: en.actor, Numbers: innermostFirst(p.chain(e)), Signal: en.signal}, p.now(a).changed)
 	p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
 	p.comeAlive(e, a)
 	en = &p.nodes[e]
 	en.cloned, en.arrived = ref, ref
 	en.curSession, en.curGroup = en.session, en.group
-	p.nodes[a].lastKid = ref
+	p.nodes[a].lastKid, p.nodes[a].lastBorn = ref, ref
 	p.nodes[k].standIn = e
 }
 
