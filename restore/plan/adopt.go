@@ -26,7 +26,7 @@ func (p *planner) adopt(t int32, at int) {
 		return
 	}
 	switch {
-	case l == none || !p.nodes[l].born:
+	case l == none || !p.nodes[l].born || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
 		return
 	case p.nodes[l].inner:

@@ -145,6 +145,9 @@ func (p *planner) bear(t int32, at int) {
 		return
 	}
 	via, s := p.via(t), p.need(k)
+	if via != t && !p.canAdopt(t, via, k) {
+		return
+	}
 	switch c := p.carrier(via, s, p.nodes[k].signal); {
 	case s == free || s == p.now(via).curSession:
 		p.spawn(via, k)
@@ -179,8 +182,8 @@ func (p *planner) offerCarrier(k int32) {
 	if nd.leader != k || nd.inner || nd.curParent == none || p.isInit(k) {
 		return
 	}
-	if nd.curSession == p.now(nd.curParent).curSession {
-		return // the parent can do it itself
+	if nd.curSession == p.now(nd.curParent).session {
+		return // the parent can do it itself, now and later
 	}
 	key := carrierKey{nd.curParent, nd.curSession, nd.signal}
 	if _, ok := p.carriers[key]; !ok {

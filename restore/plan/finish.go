@@ -17,6 +17,7 @@ func (p *planner) finish() {
 	for i := int32(0); i < p.tasks; i++ {
 		p.attributes(i)
 	}
+	p.writeCursors()
 	for u := range p.firsts {
 		if u > 0 && p.firsts[u] != none {
 			p.joinUser(p.firsts[u])
@@ -30,7 +31,6 @@ func (p *planner) finish() {
 	for i := int32(0); i < p.tasks; i++ {
 		p.lastAttributes(i)
 	}
-	p.writeCursors()
 	p.fence()
 	for i := int32(0); i < p.tasks; i++ {
 		p.end(i)
@@ -123,10 +123,11 @@ func (p *planner) lastAttributes(i int32) {
 // setIDs gives a task that is about to end the ids that its status shows.
 func (p *planner) setIDs(i int32) {
 	t := &p.f.Tasks[i]
-	if t.UID|t.EUID|t.GID|t.EGID == 0 {
+	u := t.UserNamespace
+	owned := u > 0 && p.firsts[u] == i && p.f.UserNamespaces[u].OwnerUID|p.f.UserNamespaces[u].OwnerGID != 0
+	if t.UID|t.EUID|t.GID|t.EGID == 0 && !owned {
 		return
 	}
-	u := t.UserNamespace
 	op := Op{Code: SetIDs, Child: none}
 	ok := true
 	for _, id := range []struct {
@@ -195,9 +196,27 @@ func (p *planner) fence() {
 	p.barrier = p.do(by, Op{Code: Nop, Child: none}, p.identity...)
 }
 
+// setPdeath plans the parent-death signal of i, which fires on adoption and
+// is cleared by a change of identity (kernel-rules 18). Init's is the
+// restorer's business: it guards the restore.
+func (p *planner) setPdeath(i int32) {
+	t := &p.f.Tasks[i]
+	if t.PdeathSignal == 0 || p.nodes[i].actor == Init {
+		return
+	}
+	after := []Ref{p.nodes[p.nodes[i].leader].arrived}
+	if parent := p.nodes[i].parent; parent != none {
+		after = append(after, p.nodes[parent].arrivedKids)
+	}
+	p.do(i, Op{Code: Pdeath, Child: none, Signal: t.PdeathSignal}, after...)
+}
+
 // end plans how task node i ends its program.
 func (p *planner) end(i int32) {
 	t := &p.f.Tasks[i]
+	if t.State.Exited() {
+		p.setPdeath(i)
+	}
 	switch {
 	case t.State == forest.DeadLeader:
 		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode}, p.holders[i]...)
@@ -250,14 +269,7 @@ func (p *planner) rest() {
 		if t.State.Exited() {
 			continue
 		}
-		// The root's is the restorer's business: it guards the restore.
-		if t.PdeathSignal != 0 && i != 0 {
-			after := []Ref{p.nodes[i].arrived}
-			if parent := p.nodes[i].parent; parent != none {
-				after = append(after, p.nodes[parent].arrivedKids)
-			}
-			p.do(i, Op{Code: Pdeath, Child: none, Signal: t.PdeathSignal}, after...)
-		}
+		p.setPdeath(i)
 		p.do(i, Op{Code: Hold, Child: none})
 	}
 	if p.holder != none {
