@@ -50,7 +50,7 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 	switch {
 	case nd.leads, p.sees(k, g), p.now(a).curGroup == g:
 		return true
-	case p.now(a).group == g && !p.now(a).leads && p.sees(a, g) && p.canFound(g):
+	case p.now(a).group == g && !p.moves(p.nodes[a].leader) && !p.now(a).leads && p.sees(a, g) && p.canFound(g):
 		return p.join(a, g)
 	case p.canGive(parent, k):
 		return true // giveGroup does it
@@ -69,7 +69,7 @@ func (p *planner) canGive(parent, k int32) bool {
 // now if the group can be there already, else later.
 func (p *planner) giveGroup(k int32) {
 	nd := &p.nodes[k]
-	if nd.leads || nd.curGroup == nd.group || p.sees(k, nd.group) {
+	if nd.leads || nd.curGroup == nd.group || p.sees(k, nd.group) || p.moves(k) {
 		return
 	}
 	if !p.canFound(nd.group) {
@@ -218,7 +218,7 @@ func (p *planner) joinLate(i int32) {
 // moves reports whether i founds a group for others and ends in another one.
 func (p *planner) moves(i int32) bool {
 	nd := &p.nodes[i]
-	return nd.leader == i && !nd.leads && p.used[nd.tag-1] && nd.group != nd.tag
+	return i < p.tasks && nd.leader == i && !nd.leads && p.used[nd.tag-1] && nd.group != nd.tag
 }
 
 // moveFounders lets founders leave their groups for their own final ones. A
@@ -265,19 +265,14 @@ func (p *planner) moveFounders() {
 // leaveFor lets founder i leave, after all that had to find it there.
 func (p *planner) leaveFor(i int32) {
 	nd := &p.nodes[i]
-	before := len(p.plan.Actors[nd.actor].Ops)
 	p.joinLate(i)
 	if len(p.refusals) > 0 {
 		return
 	}
-	ops := p.plan.Actors[nd.actor].Ops
-	if len(ops) == before { // its parent moved it
-		ops = p.plan.Actors[p.nodes[nd.curParent].actor].Ops
-	}
-	op := &ops[len(ops)-1]
+	moved := p.nodes[i].changed
 	for _, r := range p.joins[nd.tag] {
-		if r.Actor != nd.actor {
-			op.After = append(op.After, r)
+		if r.Actor != moved.Actor {
+			p.at(moved).After = append(p.at(moved).After, r)
 		}
 	}
 }

@@ -35,6 +35,8 @@ var classes = []struct {
 	{"owning", model.Config{Kinds: model.Owning}},
 	{"stopping", model.Config{Kinds: model.Stopping}},
 	{"all", model.Config{Kinds: model.All}},
+	{"large", model.Config{Kinds: model.Adopting, MinSteps: 100, MaxSteps: 300, MaxTasks: 60}},
+	{"large subtree", model.Config{Kinds: model.Adopting, Subtree: true, MinSteps: 100, MaxSteps: 300, MaxTasks: 60}},
 }
 
 // TestProve plans the end states of random legal histories and runs the plans
