@@ -12,7 +12,7 @@ noreturn void quit(int code)
 		sys1(__NR_exit_group, code);
 }
 
-/* After a failure: until the coordinator kills everything. */
+/* Until somebody kills it: after a failure, or by plan. */
 noreturn void park(void)
 {
 	for (;;)

@@ -3,6 +3,7 @@
 #include <asm/signal.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
+#include <linux/time_types.h>
 
 #include "stub.h"
 
@@ -13,6 +14,19 @@ noreturn static void give_up(const char *what, long n, long error)
 }
 
 #define GIVE_UP(what, error) give_up(what, sizeof(what) - 1, error)
+
+/*
+ * What came while signals were blocked was for the restore (the exit signal
+ * of a zombie, say), and would now end the program before it begins.
+ */
+static void drop_pending(void)
+{
+	struct __kernel_timespec now = { 0 };
+	u64 all = ~0ULL;
+
+	while (sys4(__NR_rt_sigtimedwait, &all, 0, &now, 8) > 0)
+		;
+}
 
 noreturn void exec_program(struct program *program)
 {
@@ -31,6 +45,7 @@ noreturn void exec_program(struct program *program)
 			GIVE_UP("pidgraft: set ids before exec failed\n",
 				error);
 	}
+	drop_pending();
 	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &none, 0, 8);
 	error = sys3(__NR_execve, PLAN->exec_path, PLAN->exec_argv,
 		     program->envp);

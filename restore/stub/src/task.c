@@ -94,23 +94,21 @@ long make_child(u32 self, struct op *op)
 	return 0;
 }
 
-static long set_group(struct op *op)
+/* The child's number as the plan says, or as this creator of it knows. */
+static s32 child_pid(struct op *op)
 {
-	s32 pid = op->arg;
-
-	if (op->child >= 0 && !pid)
-		pid = load(&actor_at(op->child)->pid);
-	return sys2(__NR_setpgid, pid, op->number);
+	if (op->arg || op->child < 0)
+		return op->arg;
+	return load(&actor_at(op->child)->pid);
 }
 
 /* Waits for a child; with WNOWAIT in flags it stays a zombie. */
 static long await_child(struct op *op, int flags)
 {
-	s32 pid = op->arg ? op->arg : load(&actor_at(op->child)->pid);
 	long got;
 
 	do {
-		got = sys5(__NR_waitid, P_PID, pid, 0,
+		got = sys5(__NR_waitid, P_PID, child_pid(op), 0,
 			   WEXITED | __WALL | flags, 0);
 	} while (got == -EINTR);
 	return got;
@@ -185,7 +183,7 @@ static noinline long step(u32 self, struct op *op)
 	case OP_SETSID:
 		return sys0(__NR_setsid);
 	case OP_SETPGID:
-		return set_group(op);
+		return sys2(__NR_setpgid, child_pid(op), op->number);
 	case OP_SUBREAPER:
 		return sys2(__NR_prctl, PR_SET_CHILD_SUBREAPER, op->number);
 	case OP_REAP:
@@ -206,6 +204,8 @@ static noinline long step(u32 self, struct op *op)
 		return set_ids(self, (struct ids *)op_data(op));
 	case OP_IGNORE:
 		return ignore(op);
+	case OP_KILL:
+		return sys2(__NR_kill, child_pid(op), op->number);
 	case OP_UNDUMPABLE:
 		return undumpable();
 	case OP_PDEATH:
@@ -243,6 +243,10 @@ noreturn void run(u32 self)
 			hold(self, op);
 		if (op->code == OP_SERVE)
 			serve(self, op);
+		if (op->code == OP_PERISH) {
+			publish(op, OP_DONE);
+			park();
+		}
 		error = step(self, op);
 		if (error < 0) {
 			fail(self, i, error);

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+// Preflight looks, before anything is made, for what would stop the plan on
+// this machine: privileges, the kernel, levels, the range of numbers. It does
+// not look for taken numbers: in a new namespace none is. The errors are
+// CannotRunErrors, joined.
+func Preflight(f *forest.Forest, p *plan.Plan, opts Options) error {
+	return errors.Join(
+		checkPlace(),
+		checkCapabilities(),
+		checkClone3(),
+		checkLevels(f),
+		checkNumbers(p),
+		checkShell(opts),
+	)
+}
+
+// checkPlace wants the initial user namespace, since only there can ids of
+// every kind be given to tasks, and a /proc that shows this process.
+func checkPlace() error {
+	self, err := os.Readlink("/proc/self")
+	if err != nil || self != strconv.Itoa(os.Getpid()) {
+		return &CannotRunError{"a /proc of this pid namespace", "mount -t proc proc /proc"}
+	}
+	text, err := os.ReadFile("/proc/self/uid_map")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a kernel without user namespaces
+	}
+	if err != nil {
+		return err
+	}
+	if m := strings.Fields(string(text)); len(m) != 3 || m[0] != "0" || m[1] != "0" || m[2] != "4294967295" {
+		return &CannotRunError{"the initial user namespace", "run as root outside of rootless containers"}
+	}
+	return nil
+}
+
+// needed capabilities, each with what for.
+var needed = []struct {
+	bit  int
+	name string
+}{
+	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},   // pid namespaces, set_tid
+	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, // setns by pidfd, fdinfo of the stub
+	{unix.CAP_SETUID, "CAP_SETUID"},         // identities, id maps
+	{unix.CAP_SETGID, "CAP_SETGID"},
+	{unix.CAP_SETPCAP, "CAP_SETPCAP"}, // owners of user namespaces
+	{unix.CAP_KILL, "CAP_KILL"},       // whatever uid the root has
+}
+
+func checkCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	var missing []string
+	for _, c := range needed {
+		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return &CannotRunError{strings.Join(missing, ", "), "run as root"}
+}
+
+// checkClone3 asks clone3 for more numbers than there are levels: EINVAL if
+// it knows set_tid (5.5), E2BIG if it does not, and nothing is made.
+func checkClone3() error {
+	var args struct {
+		flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls uint64
+		setTid, setTidSize                                                   uint64
+	}
+	args.setTid = uint64(uintptr(unsafe.Pointer(&args)))
+	args.setTidSize = 1 << 16
+	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0)
+	switch errno {
+	case unix.EINVAL:
+		return nil
+	case unix.EPERM:
+		return &CannotRunError{"clone3", "a seccomp filter forbids it: run outside of the container, or with seccomp=unconfined"}
+	default:
+		return &CannotRunError{"clone3 with set_tid", "Linux 5.10 or later is needed, and no seccomp filter against clone3"}
+	}
+}
+
+// initialNamespace is the nsfs inode of the initial pid namespace
+// (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+const initialNamespace = 0xEFFFFFFC
+
+// checkLevels: own level, one more for the new namespace, and the forest's
+// must be 32 at most (kernel-rules 2). How deep this process is cannot be seen
+// from inside; not being in the initial namespace it is one level at least.
+func checkLevels(f *forest.Forest) error {
+	own, deepest := 0, 0
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		return fmt.Errorf("own pid namespace: %w", err)
+	}
+	if st.Ino != initialNamespace {
+		own = 1
+	}
+	for i := range f.Namespaces {
+		deepest = max(deepest, f.Namespaces[i].Level)
+	}
+	if own+1+deepest <= forest.MaxDepth {
+		return nil
+	}
+	return &CannotRunError{
+		fmt.Sprintf("room for %d levels of pid namespaces below this one", 1+deepest),
+		fmt.Sprintf("the kernel has %d, and this process is at level %d: restore from further out", forest.MaxDepth, own),
+	}
+}
+
+// checkNumbers compares the numbers to be named with what pid_max allows, and
+// the count of tasks with what this namespace can hold.
+func checkNumbers(p *plan.Plan) error {
+	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return err
+	}
+	own, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return fmt.Errorf("pid_max: %w", err)
+	}
+	if len(p.Actors) >= own {
+		return &CannotRunError{
+			fmt.Sprintf("numbers for %d tasks in this pid namespace", len(p.Actors)),
+			fmt.Sprintf("its pid_max is %d: raise sysctl kernel.pid_max", own),
+		}
+	}
+	largest, writes := demands(p)
+	if int(largest) < own && !writes {
+		return nil
+	}
+	each, err := pidMaxEach()
+	switch {
+	case err != nil:
+		return err
+	case writes && !each:
+		return &CannotRunError{"a pid_max per namespace",
+			"the image has one; on this kernel writing it would change the whole machine: Linux 6.14 or later is needed"}
+	case !each:
+		return &CannotRunError{
+			fmt.Sprintf("a pid_max above %d", largest),
+			fmt.Sprintf("it is %d: raise sysctl kernel.pid_max", own),
+		}
+	}
+	return nil
+}
+
+// demands are the largest number that p names and whether it writes a pid_max.
+func demands(p *plan.Plan) (largest int32, writes bool) {
+	for a := range p.Actors {
+		for i := range p.Actors[a].Ops {
+			op := &p.Actors[a].Ops[i]
+			writes = writes || op.Code == plan.PidMax
+			for _, n := range op.Numbers {
+				largest = max(largest, n)
+			}
+		}
+	}
+	return largest, writes
+}
+
+// pidMaxEach reports whether every pid namespace has a pid_max of its own,
+// the kernel's limit at first (about 6.14: pid_namespace.pid_max).
+func pidMaxEach() (bool, error) {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false, &CannotRunError{"the kernel's BTF",
+			"it tells whether pid_max is per namespace, which numbers above this one's pid_max need: " + err.Error()}
+	}
+	var ns *btf.Struct
+	if err := spec.TypeByName("pid_namespace", &ns); err != nil {
+		return false, fmt.Errorf("BTF of struct pid_namespace: %w", err)
+	}
+	for _, m := range ns.Members {
+		if m.Name == "pid_max" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func checkShell(opts Options) error {
+	if opts.Exec == "" {
+		return nil
+	}
+	if err := unix.Access(shell, unix.X_OK); err != nil {
+		return &CannotRunError{shell, "it runs the command that was given: " + err.Error()}
+	}
+	return nil
+}
