@@ -4,6 +4,7 @@ package model
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -93,9 +94,11 @@ func (e *executor) checkRefs() error {
 	return nil
 }
 
-// start makes the plan's Init, which the restorer bears.
+// start makes the plan's Init, which the restorer bears with every signal
+// blocked and keeps a pidfd of. All others inherit the mask.
 func (e *executor) start() error {
 	e.born(plan.Restorer, Outsider)
+	e.k.SetBlocked(Outsider, true)
 	id, errno := e.k.Clone(Outsider, CloneArgs{
 		Flags: cloneFlags(e.p.InitFlags), SetTID: e.p.InitNumbers, ExitSignal: forest.SIGCHLD,
 	})
@@ -103,7 +106,7 @@ func (e *executor) start() error {
 		return e.errorf(plan.Init, "its birth: %v: %s", errno, e.k.Why())
 	}
 	e.born(plan.Init, id)
-	e.actors[plan.Init].pidfd = e.p.InitFlags&plan.Pidfd != 0
+	e.actors[plan.Init].pidfd = true
 	return nil
 }
 
@@ -214,9 +217,25 @@ func (e *executor) finished() error {
 		stuck = append(stuck, e.errorf(int32(a), "op %d, %s: %s", s.next, ops[s.next].Code, e.waitsFor(s, &ops[s.next])).Error())
 	}
 	if stuck == nil {
-		return nil
+		return e.pending()
 	}
 	return fmt.Errorf("deadlock: %s", strings.Join(stuck, "; "))
+}
+
+// pending finds a task of the forest that would be killed or stopped once it
+// unblocks its signals, to run a program: rule 23a.
+func (e *executor) pending() error {
+	for a := range e.actors {
+		t := e.k.task(e.actors[a].task)
+		p := t.proc
+		if t.exiting || p.unkillable || e.p.Actors[a].Role != plan.RoleTask {
+			continue
+		}
+		if left := p.pending &^ (ignoredSignals | p.ignored); left != 0 {
+			return e.errorf(int32(a), "it holds with signal %d pending", bits.TrailingZeros64(left)+1)
+		}
+	}
+	return nil
 }
 
 // waitsFor says in words what keeps an actor from its next operation.

@@ -146,7 +146,8 @@ func (g *generator) makeRoot() {
 // do makes a step and keeps it if the configuration wants it.
 func (g *generator) do(s Step) Errno {
 	errno := g.k.Apply(&s)
-	if errno == 0 || g.c.Failing || s.Kind <= ForkThread {
+	movesCursor := s.Kind == ForkFail || errno == EEXIST || errno == ENOMEM || s.SetTID != nil
+	if errno == 0 || g.c.Failing || movesCursor {
 		g.h.Steps = append(g.h.Steps, s)
 	}
 	return errno

@@ -71,7 +71,9 @@ func checkHistory(t rapid.TB, h *History, k *Kernel) {
 	if err != nil {
 		t.Fatalf("replayed: %v\n%s", err, h)
 	}
-	if d := cmp.Diff(f, g); d != "" {
+	// Inodes count what was made, also by calls that failed afterwards.
+	noInodes := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Inode" }, cmp.Ignore())
+	if d := cmp.Diff(f, g, noInodes); d != "" {
 		t.Fatalf("the replay ends elsewhere: %s\n%s", d, h)
 	}
 }
