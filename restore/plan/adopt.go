@@ -14,13 +14,13 @@ import (
 func (p *planner) adopt(t int32, at int) {
 	k := p.nodes[t].kids[at]
 	s := p.need(k)
-	l := p.nodeOf(s)
-	if l != none && !p.nodes[l].born {
-		p.bearLate(t, at, l)
+	if l := p.nodeOf(s); l == none || !p.nodes[l].born {
+		p.bearLate(t, at)
 		if len(p.refusals) > 0 {
 			return
 		}
 	}
+	l := p.nodeOf(s)
 	via := p.via(t)
 	if !p.canAdopt(t, via, k) {
 		return
@@ -95,10 +95,19 @@ func (p *planner) reap(parent, child int32) Ref {
 }
 
 // bearLate plans the birth, ahead of its place among t's children, of the one
-// that has l below it: under a helper that dies when its place has come.
-func (p *planner) bearLate(t int32, at int, l int32) {
+// that has the leader of child at's session below it: under a helper that dies
+// when its place has come.
+func (p *planner) bearLate(t int32, at int) {
 	kids := p.nodes[t].kids
-	i := slices.IndexFunc(kids[at+1:], func(k int32) bool { return k == l || k < p.tasks && p.within(p.topOf(l), k) })
+	s := p.need(kids[at])
+	top := p.nodeOf(s)
+	if _, ghost := p.ghosts[s]; ghost {
+		top = none
+		if home, ok := p.homes[s]; ok {
+			top = home
+		}
+	}
+	i := slices.IndexFunc(kids[at+1:], func(k int32) bool { return p.within(top, k) })
 	if i < 0 {
 		return
 	}
@@ -114,6 +123,9 @@ func (p *planner) bearLate(t int32, at int, l int32) {
 	p.bearAs(t, y)
 	if len(p.refusals) == 0 {
 		p.spawn(y, k)
+	}
+	if _, ghost := p.ghosts[s]; ghost && len(p.refusals) == 0 && p.nodeOf(s) == none {
+		p.bearGhost(s)
 	}
 }
 

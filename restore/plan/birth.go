@@ -148,6 +148,9 @@ func (p *planner) bear(t int32, at int) {
 	if via != t && !p.canAdopt(t, via, k) {
 		return
 	}
+	if n, ghost := p.ghosts[s]; ghost && n == none {
+		p.bearGhost(s)
+	}
 	switch c := p.carrier(via, s, p.nodes[k].signal); {
 	case s == free || s == p.now(via).curSession:
 		p.spawn(via, k)
@@ -211,10 +214,13 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	if flags&Parent != 0 {
 		parent = p.nodes[a].curParent
 	}
-	if flags&Thread == 0 {
-		if !p.prepareGroup(a, parent, k) {
-			return
+	if flags&Thread == 0 && !p.prepareGroup(a, parent, k) {
+		if flags&Parent != 0 {
+			p.unsupported(k, "its group %s cannot be seen from its namespace, and %s cannot be in it", p.f.TagName(p.nodes[k].group), p.name(a))
+		} else {
+			p.bearInGroup(a, k)
 		}
+		return
 	}
 	op := Op{
 		Code: Clone, Flags: flags, Child: p.nodes[k].actor,

@@ -122,6 +122,9 @@ func (p *planner) checkNamespace(ns int32) {
 	case n.State == forest.Dead && p.x.Init(int(ns)) != 0:
 	case n.State != forest.Alive:
 		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) + " is " + n.State.String()})
+	case ns != 0 && p.x.TaskOf(p.x.Init(int(ns))) == forest.None && p.x.Init(int(ns)) != 0:
+		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) +
+			" lives outside the forest; only a group led from it belongs to the forest"})
 	case ns != 0 && p.x.Init(int(ns)) == 0:
 		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) +
 			" lies between the forest's tasks and has none of them itself"})

@@ -7,6 +7,7 @@ import "github.com/pidgraft/pidgraft/forest"
 // finish ends the helpers, gives the tasks what they can only get once
 // everybody is in place, and lets those end that have ended.
 func (p *planner) finish() {
+	p.writeCursors()
 	for n := int32(len(p.nodes)) - 1; n >= p.tasks; n-- {
 		if n != p.holder && !p.nodes[n].ended {
 			p.endHelper(n)
@@ -17,7 +18,6 @@ func (p *planner) finish() {
 	for i := int32(0); i < p.tasks; i++ {
 		p.attributes(i)
 	}
-	p.writeCursors()
 	for u := range p.firsts {
 		if u > 0 && p.firsts[u] != none {
 			p.joinUser(p.firsts[u])
@@ -227,7 +227,7 @@ func (p *planner) end(i int32) {
 
 func (p *planner) endZombie(i int32) {
 	nd := &p.nodes[i]
-	parent := nd.parent
+	parent := p.waits(nd.parent)
 	var after []Ref
 	u := p.f.Tasks[i].UserNamespace
 	if u > 0 && p.firsts[u] == i {

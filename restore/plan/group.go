@@ -50,14 +50,70 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 	switch {
 	case nd.leads, p.sees(k, g), p.now(a).curGroup == g:
 		return true
-	case p.now(a).group == g && !p.moves(p.nodes[a].leader) && !p.now(a).leads && p.sees(a, g) && p.canFound(g):
-		return p.join(a, g)
+	case p.bring(p.nodes[a].leader, g):
+		return true
 	case p.canGive(parent, k):
 		return true // giveGroup does it
 	}
-	p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
-		p.f.TagName(g), p.name(a), p.f.TagName(p.now(a).curGroup))
 	return false
+}
+
+// bearInGroup bears k, whose parent a can be in k's group at no time, by a
+// helper that can: a's child too, in its session.
+func (p *planner) bearInGroup(a, k int32) {
+	g := p.nodes[k].group
+	if !p.sees(a, g) || !p.canFound(g) {
+		p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
+			p.f.TagName(g), p.name(a), p.f.TagName(p.now(a).curGroup))
+		return
+	}
+	h := p.helper(RoleHelper, p.nodes[a].ns, 0, "makes "+p.name(k)+" in group "+p.f.TagName(g)+", which that could not join itself")
+	hn := &p.nodes[h]
+	hn.parent, hn.session, hn.group, hn.signal = a, p.now(a).curSession, g, p.nodes[k].signal
+	p.birth(a, h, 0)
+	if len(p.refusals) == 0 && p.join(h, g) {
+		p.birth(h, k, Parent)
+	}
+}
+
+// bring puts process n into group g for now, if that can be done and undone,
+// so that a child can inherit it.
+func (p *planner) bring(n int32, g forest.Tag) bool {
+	nd := &p.nodes[n]
+	parent := nd.curParent
+	if p.isInit(n) && g > 0 && g != nd.tag && p.f.Encloses(int(nd.ns), p.f.Pid(g).Namespace) {
+		return false // it could never be ended in between (kernel-rules 23)
+	}
+	bySelf := p.sees(n, g)
+	byParent := parent != none && p.sees(parent, g) && p.now(parent).curSession == nd.curSession
+	if nd.leads || nd.curSession != nd.session || nd.founded || !bySelf && !byParent || !p.canFound(g) {
+		return false
+	}
+	if g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
+		return false // it could not come to its own group again
+	}
+	ref, ok := p.found(g)
+	if !ok || p.nodes[n].curGroup == g {
+		return ok
+	}
+	var done Ref
+	if bySelf {
+		done = p.change(n, n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
+	} else {
+		done = p.put(parent, n, g, ref)
+	}
+	p.joined(n, g, done)
+	return true
+}
+
+// put has parent put its child k into group g.
+func (p *planner) put(parent, k int32, g forest.Tag, after Ref) Ref {
+	done := p.change(parent, k, Op{
+		Code: Setpgid, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[parent].ns),
+		Number: p.f.NumberIn(g, int(p.nodes[parent].ns)),
+	}, after, p.now(parent).changed)
+	p.nodes[parent].lastBorn = done // it needs the session the parent is in now
+	return done
 }
 
 // canGive reports whether parent can put child k into its group.
@@ -80,18 +136,10 @@ func (p *planner) giveGroup(k int32) {
 }
 
 func (p *planner) give(k int32) {
-	nd := &p.nodes[k]
-	parent := nd.curParent
-	ref, ok := p.found(nd.group)
-	if !ok {
-		return
+	g := p.nodes[k].group
+	if ref, ok := p.found(g); ok {
+		p.joined(k, g, p.put(p.nodes[k].curParent, k, g, ref))
 	}
-	done := p.change(parent, k, Op{
-		Code: Setpgid, Child: nd.actor, Pid: p.number(k, p.nodes[parent].ns),
-		Number: p.f.NumberIn(nd.group, int(p.nodes[parent].ns)),
-	}, ref, p.now(parent).changed)
-	p.nodes[parent].lastBorn = done // it needs the session the parent is in now
-	p.joined(k, done)
 }
 
 // canFound reports whether group g exists or can be founded by now.
@@ -102,11 +150,21 @@ func (p *planner) canFound(g forest.Tag) bool {
 		if !ok {
 			return false
 		}
-		_, ok = p.members[seat{s, int32(p.f.Pid(g).Namespace)}]
+		_, ok = p.members[seat{s, p.birthNamespace(g)}]
 		return ok
 	}
 	nd := &p.nodes[n]
 	return nd.founded || nd.born && !nd.leads && nd.curSession == nd.session
+}
+
+// birthNamespace is where the parent of the process with the number tag lives:
+// an init is born from the namespace around its own.
+func (p *planner) birthNamespace(tag forest.Tag) int32 {
+	pid := p.f.Pid(tag)
+	if pid.Number() == 1 && pid.Namespace != 0 {
+		return int32(p.f.Namespaces[pid.Namespace].Parent)
+	}
+	return int32(pid.Namespace)
 }
 
 // sessionOfGroup is the session that all members of group g share.
@@ -139,16 +197,15 @@ func (p *planner) found(g forest.Tag) (Ref, bool) {
 // bearGroupGhost makes the dead leader of group g again, for as long as
 // members need it to join.
 func (p *planner) bearGroupGhost(g forest.Tag) int32 {
-	ns := int32(p.f.Pid(g).Namespace)
 	s, _ := p.sessionOfGroup(g)
-	by, ok := p.members[seat{s, ns}]
+	by, ok := p.members[seat{s, p.birthNamespace(g)}]
 	if !ok {
 		m := p.x.Group(g)[0]
 		p.unsupported(m, "the leader of its group %s has died, and no process of session %s in that namespace could bear it again",
 			p.f.TagName(g), p.f.TagName(s))
 		return none
 	}
-	n := p.helper(RoleGhost, ns, g, "leads group "+p.f.TagName(g)+", whose leader had died")
+	n := p.helper(RoleGhost, int32(p.f.Pid(g).Namespace), g, "leads group "+p.f.TagName(g)+", whose leader had died")
 	nd := &p.nodes[n]
 	nd.parent, nd.session, nd.group = by, s, g
 	p.ghosts[g] = n
@@ -167,13 +224,12 @@ func (p *planner) join(a int32, g forest.Tag) bool {
 		return true
 	}
 	done := p.change(a, n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
-	p.joined(n, done)
+	p.joined(n, g, done)
 	return true
 }
 
-// joined notes that n came into its final group.
-func (p *planner) joined(n int32, at Ref) {
-	g := p.nodes[n].group
+// joined notes that n came into group g.
+func (p *planner) joined(n int32, g forest.Tag, at Ref) {
 	p.nodes[n].curGroup = g
 	p.joins[g] = append(p.joins[g], at)
 }

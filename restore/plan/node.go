@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // none is the node or actor that is not there.
 const none = -1
@@ -122,6 +126,7 @@ func (p *planner) index() {
 	}
 	p.tasks = int32(len(f.Tasks))
 	p.ends()
+	p.leaveToThreads()
 	p.plan.Actors = make([]Actor, first+p.tasks, int(first)+cap(p.nodes))
 	p.plan.Actors[Restorer] = Actor{Role: RoleRestorer, Task: none}
 	for i := range p.nodes {
@@ -154,6 +159,36 @@ func (p *planner) ends() {
 		}
 		nd.end = end
 	}
+}
+
+// leaveToThreads lets leaders that have ended bear the children of the first
+// thread that lives: they pass to it when the leader ends, and only a leader
+// can adopt (kernel-rules 13). Not those with a parent-death signal: it would
+// be sent at that moment, and when that has passed cannot be seen.
+func (p *planner) leaveToThreads() {
+	for i := range p.nodes {
+		nd := &p.nodes[i]
+		if len(nd.threads) == 0 || p.f.Tasks[i].State != forest.DeadLeader {
+			continue
+		}
+		heir := &p.nodes[nd.threads[0]]
+		if slices.ContainsFunc(heir.kids, func(k int32) bool { return p.f.Tasks[k].PdeathSignal != 0 }) {
+			continue
+		}
+		for _, k := range heir.kids {
+			p.nodes[k].parent = int32(i)
+		}
+		nd.kids, heir.kids = heir.kids, nil
+	}
+}
+
+// waits is the thread that can wait for the children of thread n in the end.
+func (p *planner) waits(n int32) int32 {
+	nd := &p.nodes[n]
+	if nd.task != none && p.f.Tasks[nd.task].State == forest.DeadLeader {
+		return nd.threads[0]
+	}
+	return n
 }
 
 // helper adds a node that comes and goes, with free numbers in namespace ns

@@ -35,7 +35,8 @@ func (p *planner) settleHomes() {
 
 // offerHome proposes thread node t as the parent of the leader of ghost
 // session s. One that leads no session is preferred, since it has no other
-// way to get a child of s; then the deepest, since those above it can adopt.
+// way to get a child of s; then the deepest, since those above it can adopt,
+// and so can the leader of its process, which comes before its threads.
 func (p *planner) offerHome(s forest.Tag, t int32) {
 	if p.nodes[t].ns != int32(p.f.Pid(s).Namespace) {
 		return
@@ -50,7 +51,7 @@ func (p *planner) offerHome(s forest.Tag, t int32) {
 func (p *planner) leadsSession(n int32) bool { return p.nodes[p.nodes[n].leader].leads }
 
 // require finds, from the leaves up, in which session every session leader
-// must be born, and gives ghost leaders their place among their siblings.
+// must be born.
 func (p *planner) require() {
 	for i := p.tasks - 1; i >= 0; i-- {
 		if p.nodes[i].leader == i {
@@ -64,10 +65,15 @@ func (p *planner) require() {
 		p.nodes[0].birth = forest.Inherited
 	}
 	for _, tag := range p.x.Ghosts() {
-		if members := p.x.Session(tag); len(members) > 0 && p.ghosts[tag] == none {
+		if members := p.x.Session(tag); len(members) > 0 && !p.hasHome(tag) {
 			p.unsupported(members[0], "the leader of its session %s has died, and no process of that namespace could bear it again", p.f.TagName(tag))
 		}
 	}
+}
+
+func (p *planner) hasHome(s forest.Tag) bool {
+	_, ok := p.homes[s]
+	return ok
 }
 
 // requireOf settles process i, whose children are settled.
@@ -93,7 +99,6 @@ func (p *planner) requireOf(i int32) {
 		}
 	}
 	p.nodes[i].birth = up
-	p.bearGhosts(i)
 }
 
 // inside reports whether session s can be had from below process i: its leader
@@ -114,32 +119,26 @@ func (p *planner) inside(s forest.Tag, i, t int32) bool {
 	return l != i && p.within(l, i)
 }
 
-// bearGhosts adds the leaders of the ghost sessions at home in process i to
-// its children, each before the first that needs it.
-func (p *planner) bearGhosts(i int32) {
-	for _, t := range p.threadsOf(i) {
-		var kids []int32
-		old := p.nodes[t].kids
-		for at, k := range old {
-			s := p.need(k)
-			if n, ghost := p.ghosts[s]; ghost && n == none && p.homes[s] == t {
-				g := p.helper(RoleGhost, int32(p.f.Pid(s).Namespace), s, "leads session "+p.f.TagName(s)+", whose leader had died")
-				p.ghosts[s] = g
-				gn := &p.nodes[g]
-				gn.parent, gn.session, gn.group, gn.leads, gn.signal = t, s, s, true, p.nodes[k].signal
-				if kids == nil {
-					kids = append(make([]int32, 0, len(old)+1), old[:at]...)
-				}
-				kids = append(kids, g)
-			}
-			if kids != nil {
-				kids = append(kids, k)
-			}
-		}
-		if kids != nil {
-			p.nodes[t].kids = kids
+// bearGhost bears the leader of ghost session s again, as a child of the
+// thread that is its home, if that lives by now. It makes siblings with the
+// exit signal of the first that needs it.
+func (p *planner) bearGhost(s forest.Tag) int32 {
+	home, ok := p.homes[s]
+	if !ok || !p.nodes[home].born {
+		return none
+	}
+	g := p.helper(RoleGhost, int32(p.f.Pid(s).Namespace), s, "leads session "+p.f.TagName(s)+", whose leader had died")
+	p.ghosts[s] = g
+	gn := &p.nodes[g]
+	gn.parent, gn.session, gn.group, gn.leads = home, s, s, true
+	for _, k := range p.nodes[home].kids {
+		if p.need(k) == s {
+			gn.signal = p.nodes[k].signal
+			break
 		}
 	}
+	p.spawn(p.via(home), g)
+	return g
 }
 
 // threadsOf lists the tasks of the process that node i leads.
