@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+func diffCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff A B",
+		Short: "Say in words how two process forests differ",
+		Long: `Say in words what is not the same in forest B as it was in A, a line each;
+nothing if they are the same. Each is an image, - for one on standard input,
+or pid:N for a live process, which is then taken in the way the other was.
+
+The same means what it means to a restore: every number at every level,
+processes, threads, groups, sessions, parents and their order, zombies and
+their statuses, ghosts, namespaces. Start times, inodes, and the uid and gid
+of tasks that live are not compared.`,
+		Example: `  pidgraft diff before.img after.img
+  pidgraft diff web.img pid:4711 && echo identical`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if err := wantArgs(2, "two images or pid:N")(nil, args); err != nil {
+				return err
+			}
+			if args[0] == "-" && args[1] == "-" {
+				return errors.New("only one of the two can be standard input")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			a, b, err := readBoth(ctx, source(args[0]), source(args[1]))
+			if err != nil {
+				return err
+			}
+			return printDiff(forest.Diff(a, b, forest.DiffOptions{}))
+		},
+	}
+}
+
+// readBoth reads an image before a live target, which is taken like it.
+func readBoth(ctx context.Context, x, y source) (a, b *forest.Forest, err error) {
+	if x.isLive() && !y.isLive() {
+		if b, err = y.read(ctx, nil); err == nil {
+			a, err = x.read(ctx, b)
+		}
+		return a, b, err
+	}
+	if a, err = x.read(ctx, nil); err == nil {
+		b, err = y.read(ctx, a)
+	}
+	return a, b, err
+}
+
+func printDiff(ds []forest.Difference) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	w := bufio.NewWriter(os.Stdout)
+	for _, d := range ds {
+		fmt.Fprintln(w, d)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return silent(exitDifference)
+}

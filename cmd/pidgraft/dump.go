@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/loader"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+type dump struct {
+	out                output
+	container, subtree bool
+	freeze, inexact    bool
+	retries            int
+}
+
+func dumpCommand() *cobra.Command {
+	d := &dump{}
+	cmd := &cobra.Command{
+		Use:   "dump [flags] PID",
+		Short: "Write an image of a process forest",
+		Long: `Write an image of the forest below process PID: every task with its process,
+group and session, every number at every level of the pid namespaces in it,
+zombies, and the numbers that only a group or a session still holds.
+
+If PID is the init of a pid namespace other than this one, all of that
+namespace is dumped (--container); else PID and its descendants (--subtree).
+
+The target goes on running and does not notice. The dump looks twice and
+counts forks, exits and the like meanwhile; if anything changed it looks
+again. --freeze holds a target that never rests, by its cgroup.
+
+An image that could not be restored exactly is not written, unless --inexact
+is given; it says why, and so does the image then.`,
+		Example: `  pidgraft dump -o web.img 4711
+  pidgraft dump 4711 | ssh elsewhere pidgraft restore -d -
+  pidgraft dump --subtree -o build.img $$`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("one PID is wanted, not %d arguments", len(args))
+			}
+			_, err := parsePID(args[0])
+			return err
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			pid, err := parsePID(args[0])
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			return d.run(ctx, pid)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVarP(&d.out.path, "output", "o", "-", "write to `FILE`; - is standard output")
+	fs.BoolVarP(&d.out.force, "force", "f", false, "replace FILE if it exists")
+	fs.BoolVar(&d.container, "container", false, "dump all of the pid namespace that PID is the init of")
+	fs.BoolVar(&d.subtree, "subtree", false, "dump PID and its descendants")
+	fs.BoolVar(&d.freeze, "freeze", false, "freeze the target's cgroup meanwhile")
+	fs.IntVar(&d.retries, "retries", retries, "look again up to `N` times if the target changes")
+	fs.BoolVar(&d.inexact, "inexact", false, "write an image that cannot be restored exactly, marked as such")
+	return cmd
+}
+
+// interruptible is a context that ends on a signal that asks to stop. A second
+// such signal kills.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+func (d *dump) run(ctx context.Context, pid int) error {
+	scope := loader.Auto
+	switch {
+	case d.container && d.subtree:
+		return usageError{errors.New("--container and --subtree exclude each other")}
+	case d.container:
+		scope = loader.Container
+	case d.subtree:
+		scope = loader.Subtree
+	}
+	if d.retries < 0 {
+		return usageError{fmt.Errorf("--retries %d: it is a count", d.retries)}
+	}
+	if err := d.out.check(); err != nil {
+		return err
+	}
+	f, err := look{pid: pid, scope: scope, freeze: d.freeze, retries: d.retries}.take(ctx)
+	if err == nil {
+		err = d.judge(f)
+	}
+	if err == nil && ctx.Err() != nil {
+		err = fmt.Errorf("interrupted: %w", ctx.Err())
+	}
+	if err != nil {
+		d.out.abort(err)
+		return err
+	}
+	return d.out.write(f)
+}
+
+// judge refuses a forest that cannot be rebuilt exactly, or marks it.
+func (d *dump) judge(f *forest.Forest) error {
+	if err := forest.Validate(f); err != nil {
+		return err
+	}
+	reasons := append(f.Inexact, planReasons(f)...)
+	if len(reasons) == 0 {
+		return nil
+	}
+	if !d.inexact {
+		return refusedError{"it could not be restored exactly:", reasons}
+	}
+	f.Inexact = reasons
+	return nil
+}
+
+// maxReasons bounds how many reasons an image carries.
+const maxReasons = 1000
+
+// planReasons are why f cannot be rebuilt, on a machine that has whatever f
+// needs; what this one lacks, a restore says before it begins.
+func planReasons(f *forest.Forest) []string {
+	_, err := plan.Make(f, planOptions())
+	var refusals plan.Refusals
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &refusals):
+		return []string{err.Error()}
+	}
+	var reasons []string
+	for i, r := range refusals {
+		if i == maxReasons {
+			reasons = append(reasons, fmt.Sprintf("and %d more", len(refusals)-i))
+			break
+		}
+		reasons = append(reasons, r.Error())
+	}
+	return reasons
+}
+
+// planOptions are those of the most capable kernel: restore compares a plan
+// with the machine it runs on.
+func planOptions() plan.Options {
+	return plan.Options{PidMax: forest.MaxNumber + 1, OwnPidMax: true}
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command pidgraft dumps every pid object of a process forest and rebuilds the
+// forest, number for number.
+//
+// Contract: thin. What to dump is the loader's and the collector's to find,
+// how to rebuild it restore/plan's and restore's; here are flags, files,
+// terminals and exit codes.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run carries out one command line and returns the exit code.
+func run(args []string) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	// What fails before a command begins is how it was called.
+	begun := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+	cmd, err := root.ExecuteContextC(context.Background())
+	if err != nil && !begun {
+		err = usageError{err}
+	}
+	report(cmd, err)
+	return exitCode(err)
+}
+
+// report prints what went wrong: one line that says what, one that says what
+// to do.
+func report(cmd *cobra.Command, err error) {
+	if err == nil || isSilent(err) {
+		return
+	}
+	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  ")
+	fmt.Fprintf(os.Stderr, "%s: %s\n", cmd.CommandPath(), text)
+	if hint := hint(cmd, err); hint != "" {
+		fmt.Fprintf(os.Stderr, "  %s\n", hint)
+	}
+}
+
+const rootHelp = `Dump every pid object of a process forest - processes, threads, groups,
+sessions and the numbers that only those still hold, at every level of nested
+pid namespaces - and rebuild the forest, number for number.`
+
+const exitCodes = `
+Exit codes:
+  0  done
+  1  a difference was found
+  2  wrong usage, or a target or file that does not fit
+  3  cannot run here: a privilege, a feature of the kernel or its BTF is missing
+  4  incomplete: the target changed meanwhile, or data was lost
+  5  refused: it cannot be represented, or cannot be rebuilt exactly
+`
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pidgraft",
+		Short: "Dump a process forest and rebuild it, number for number",
+		Long:  rootHelp,
+		Example: `  pidgraft show pid:4711                # what is there
+  pidgraft dump -o web.img 4711         # keep it
+  pidgraft restore -d web.img           # have it again
+  pidgraft diff web.img pid:4711        # is it the same?`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(os.Stderr)
+			_ = cmd.Help()
+			return silent(exitUsage)
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), versionCommand())
+	for _, c := range append(root.Commands(), root) {
+		c.SetUsageTemplate(strings.TrimRight(c.UsageTemplate(), "\n") + "\n" + exitCodes)
+		c.DisableFlagsInUseLine = true
+		c.Flags().SortFlags = false
+	}
+	return root
+}

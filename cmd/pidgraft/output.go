@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/image"
+)
+
+// output is where an image goes: a file that appears whole or not at all, or
+// standard output.
+type output struct {
+	path  string // "-": standard output
+	force bool
+}
+
+// check finds out early what would stop the image from being written.
+func (o *output) check() error {
+	if o.path == "-" {
+		if isTerminal(os.Stdout) {
+			return usageError{errors.New("an image is not for a terminal: name a file with -o, or redirect")}
+		}
+		return nil
+	}
+	info, err := os.Lstat(o.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = os.Stat(filepath.Dir(o.path))
+		return err
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return usageError{fmt.Errorf("%s is no regular file, which alone can be replaced; use -o - and a redirection", o.path)}
+	case !o.force:
+		return &fs.PathError{Op: "write", Path: o.path, Err: fs.ErrExist}
+	}
+	return nil
+}
+
+// write writes the image of f.
+func (o *output) write(f *forest.Forest) error {
+	if o.path == "-" {
+		return image.Write(os.Stdout, f)
+	}
+	return writeFile(o.path, 0o600, o.force, func(w io.Writer) error { return image.Write(w, f) })
+}
+
+// abort tells whoever reads an image from standard output that none will come.
+func (o *output) abort(why error) {
+	if o.path == "-" && !isTerminal(os.Stdout) {
+		_ = image.WriteAbort(os.Stdout, why.Error())
+	}
+}
+
+// writeFile makes a file under a temporary name beside it and, when all of it
+// is on the disk, gives it its own. Without force a file that came up meanwhile
+// stays.
+func writeFile(path string, mode fs.FileMode, force bool, write func(io.Writer) error) (err error) {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = tmp.Close()
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	if err := write(tmp); err != nil {
+		return err
+	}
+	if err := tmp.Chmod(mode); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := tmp.Close(); err != nil {
+		return err
+	}
+	if err := rename(tmp.Name(), path, force); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// rename gives a file its name. Not every file system knows RENAME_NOREPLACE;
+// a hard link does not replace either.
+func rename(from, to string, force bool) error {
+	if force {
+		return os.Rename(from, to)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		if err = os.Link(from, to); err == nil {
+			return os.Remove(from)
+		}
+		return err
+	}
+	if err != nil {
+		return &fs.PathError{Op: "rename", Path: to, Err: err}
+	}
+	return nil
+}
+
+// syncDir makes a new name last. A file system that cannot is not an error.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+type restoring struct {
+	detach  bool
+	pidfile string
+	exec    string
+	verify  bool
+	memory  *choice
+
+	wrotePidfile bool
+}
+
+func restoreCommand() *cobra.Command {
+	r := &restoring{memory: &choice{"shared", []string{"shared", "own"}}}
+	cmd := &cobra.Command{
+		Use:   "restore [flags] IMAGE|-",
+		Short: "Rebuild a process forest from an image",
+		Long: `Rebuild the forest of an image in a new pid namespace: the same tasks with the
+same numbers at every level, the same groups, sessions, parents, zombies and
+ghosts. All of it is there, compared with the image by a fresh dump, or
+nothing is.
+
+The tasks do not run what ran in the original: they hold. --exec runs a
+command by /bin/sh in every process once all are in place, as the process's
+own user, with its identity in PIDGRAFT_PID, _TGID, _PGID, _SID, _PPID,
+_NUMBERS, _COMM and _TASK.
+
+Without -d it stays as the parent of the forest, passes signals on to its
+root, and ends as the root does. With -d it prints the root's number and
+leaves.`,
+		Example: `  pidgraft restore -d --pidfile web.pid web.img
+  pidgraft dump 4711 | pidgraft restore -
+  pidgraft restore --exec 'echo "I was $PIDGRAFT_COMM"' web.img`,
+		Args: wantArgs(1, "an image"),
+		RunE: func(_ *cobra.Command, args []string) error { return r.run(source(args[0])) },
+	}
+	fs := cmd.Flags()
+	fs.BoolVarP(&r.detach, "detach", "d", false, "leave when the forest is there, and print its root's number")
+	fs.StringVar(&r.pidfile, "pidfile", "", "write the root's number to `FILE`")
+	fs.StringVar(&r.exec, "exec", "", "run `CMD` in every process")
+	fs.BoolVar(&r.verify, "verify", true, "compare the forest with the image before letting it live")
+	fs.Var(r.memory, "memory", "let processes share memory until they run a program (`shared`), or each have its own (own)")
+	return cmd
+}
+
+func (r *restoring) run(from source) error {
+	if from.isLive() {
+		return usageError{fmt.Errorf("%s is alive; restore wants an image: pidgraft dump %s | pidgraft restore -",
+			from, strings.TrimPrefix(string(from), pidPrefix))}
+	}
+	f, err := from.readImage()
+	if err != nil {
+		return err
+	}
+	if len(f.Inexact) > 0 {
+		return refusedError{"the image is marked as one that cannot be restored exactly:", f.Inexact}
+	}
+	p, err := plan.Make(f, planOptions())
+	if err != nil {
+		return refusedError{"it cannot be restored exactly:", planReasons(f)}
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
+	result, err := restore.Run(context.Background(), f, p, r.options(f, from, signals))
+	if err != nil {
+		return r.undo(err)
+	}
+	if r.detach {
+		return nil
+	}
+	return ended(result.Status)
+}
+
+func (r *restoring) options(f *forest.Forest, from source, signals <-chan os.Signal) restore.Options {
+	o := restore.Options{
+		Detach: r.detach, Exec: r.exec,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Success: r.success, Signals: signals,
+	}
+	if r.memory.value == "own" {
+		o.Memory = restore.OwnMemory
+	}
+	if from == "-" {
+		o.Stdin = nil // it was the image
+	}
+	if r.verify {
+		o.Verify = func(ctx context.Context, pid int) error { return verify(ctx, f, pid) }
+	}
+	return o
+}
+
+// verify dumps the new forest and compares it with the one that was wanted.
+func verify(ctx context.Context, want *forest.Forest, pid int) error {
+	got, err := look{pid: pid, scope: scopeOf(want.Mode), retries: retries}.take(ctx)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if want.Mode == forest.Container {
+		// Until it is let live, its first task dies with the restorer.
+		got.Root().PdeathSignal = want.Root().PdeathSignal
+	}
+	ds := forest.Diff(want, got, forest.DiffOptions{})
+	if len(ds) == 0 {
+		return nil
+	}
+	const most = 20
+	lines := []string{"what was restored is not the same, and was undone:"}
+	for i, d := range ds {
+		if i == most {
+			lines = append(lines, fmt.Sprintf("and %d more differences", len(ds)-most))
+			break
+		}
+		lines = append(lines, d.String())
+	}
+	return differenceError{strings.Join(lines, "\n")}
+}
+
+// success is the last thing before the forest lives.
+func (r *restoring) success(pid int) ([]byte, error) {
+	line := fmt.Appendln(nil, pid)
+	if r.pidfile != "" {
+		err := writeFile(r.pidfile, 0o644, true, func(w io.Writer) error {
+			_, err := w.Write(line)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("pidfile: %w", err)
+		}
+		r.wrotePidfile = true
+	}
+	if !r.detach {
+		return nil, nil
+	}
+	return line, nil
+}
+
+// undo takes back what success did, if the forest did not live after all.
+func (r *restoring) undo(err error) error {
+	if !r.wrotePidfile {
+		return err
+	}
+	if gone := os.Remove(r.pidfile); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+		return errors.Join(err, gone)
+	}
+	return err
+}
+
+// ended is the end of a foreground restore, told as a shell tells it.
+func ended(s syscall.WaitStatus) error {
+	switch {
+	case s.Signaled():
+		return silent(128 + int(s.Signal()))
+	case s.ExitStatus() != 0:
+		return silent(s.ExitStatus())
+	}
+	return nil
+}

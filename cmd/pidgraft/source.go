@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/collector"
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/loader"
+)
+
+// retries is how often a target that changes is looked at again.
+const retries = 10
+
+// look says how to look at a live target.
+type look struct {
+	pid     int
+	scope   loader.Scope
+	freeze  bool
+	retries int
+}
+
+// take dumps a live target into memory.
+func (k look) take(ctx context.Context) (*forest.Forest, error) {
+	if k.freeze {
+		return nil, fmt.Errorf("--freeze: %w by this version", errors.ErrUnsupported)
+	}
+	l, err := loader.Open(loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	opts := collector.Options{Producer: producer(), Retries: k.retries}
+	f, err := collector.Cut(ctx, l, l.Mode(), opts)
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("interrupted: %w", ctx.Err())
+	case errors.Is(err, loader.ErrNoProcess):
+		return nil, endedError{err}
+	}
+	return f, err
+}
+
+// producer is this machine, now.
+func producer() forest.Producer {
+	p := forest.Producer{Tool: version(), Time: time.Now().UnixNano(), Machine: runtime.GOARCH}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		p.Release = unix.ByteSliceToString(u.Release[:])
+		p.Version = unix.ByteSliceToString(u.Version[:])
+		p.Machine = unix.ByteSliceToString(u.Machine[:])
+	}
+	return p
+}
+
+// source is an operand of show, diff and restore: an image by its name, "-"
+// for one on standard input, or pid:N for a live target.
+type source string
+
+const pidPrefix = "pid:"
+
+func (s source) isLive() bool { return strings.HasPrefix(string(s), pidPrefix) }
+
+// readImage reads an image and warns of what in it is not understood.
+func (s source) readImage() (*forest.Forest, error) {
+	in := os.Stdin
+	if s == "-" {
+		if isTerminal(in) {
+			return nil, usageError{errors.New("standard input is a terminal, not an image")}
+		}
+	} else {
+		var err error
+		if in, err = os.Open(string(s)); err != nil {
+			return nil, err
+		}
+		defer in.Close()
+	}
+	d := image.NewDecoder(bufio.NewReaderSize(in, 1<<16))
+	f, err := d.Decode()
+	for _, w := range d.Warnings() {
+		fmt.Fprintf(os.Stderr, "pidgraft: warning: %s: %s\n", s, w)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s, err)
+	}
+	return f, nil
+}
+
+// pid is N of pid:N.
+func (s source) pid() (int, error) {
+	return parsePID(strings.TrimPrefix(string(s), pidPrefix))
+}
+
+func parsePID(arg string) (int, error) {
+	pid, err := strconv.Atoi(arg)
+	if err != nil || pid <= 0 || pid > forest.MaxNumber {
+		return 0, usageError{fmt.Errorf("%q is not a pid: give the number of a process in this pid namespace", arg)}
+	}
+	return pid, nil
+}
+
+// read takes or reads the forest. like, if not nil, says in which mode a live
+// target is taken.
+func (s source) read(ctx context.Context, like *forest.Forest) (*forest.Forest, error) {
+	if !s.isLive() {
+		return s.readImage()
+	}
+	pid, err := s.pid()
+	if err != nil {
+		return nil, err
+	}
+	scope := loader.Auto
+	if like != nil {
+		scope = scopeOf(like.Mode)
+	}
+	return look{pid: pid, scope: scope, retries: retries}.take(ctx)
+}
+
+func scopeOf(m forest.Mode) loader.Scope {
+	if m == forest.Container {
+		return loader.Container
+	}
+	return loader.Subtree
+}
