@@ -17,7 +17,7 @@ type carrierKey struct {
 func (p *planner) grow() {
 	root := int32(0)
 	if p.f.Mode == forest.Subtree {
-		p.spawn(p.hold(), root)
+		p.bear(p.holder, 0)
 		return
 	}
 	p.comeAlive(root, none)
@@ -30,7 +30,7 @@ func (p *planner) grow() {
 }
 
 // hold adds the init of the new namespace of a subtree.
-func (p *planner) hold() int32 {
+func (p *planner) hold() {
 	n := int32(len(p.nodes))
 	p.nodes = append(p.nodes, node{
 		actor: Init, task: none, leader: n, role: RoleHolder, numbers: []int32{1},
@@ -41,8 +41,8 @@ func (p *planner) hold() int32 {
 	})
 	p.plan.Actors[Init] = Actor{Role: RoleHolder, Task: none, Why: "number 1 of the new namespace: reaps, and ends with the root"}
 	p.holder = n
+	p.nodes[n].kids = []int32{0}
 	p.nodes[0].parent = n
-	return n
 }
 
 // build plans what process n does once it is born: its threads, the children
@@ -54,36 +54,75 @@ func (p *planner) build(n int32) {
 	threads := p.threadsOf(n)
 	next := make([]int, len(threads))
 	if p.nodes[n].leads {
+		p.bearAll(threads, next, p.nodes[n].session)
 		for i, t := range threads {
-			next[i] = p.buildEarly(n, t)
+			p.keepSession(n, t, next[i])
+		}
+		if len(p.refusals) > 0 {
+			return
 		}
 		p.setsid(n)
 	}
-	for i, t := range threads {
-		for at := next[i]; at < len(p.nodes[t].kids); at++ {
-			if len(p.refusals) > 0 {
+	p.bearAll(threads, next, free)
+}
+
+// bearAll bears the children of threads, each thread's from index next on, in
+// sibling order, up to the first that must be born in session stop. Threads
+// take turns: one whose next child would need the process to change its group,
+// or a session that is yet to come, lets the others go first.
+func (p *planner) bearAll(threads []int32, next []int, stop forest.Tag) {
+	for forced := false; ; {
+		borne, left := 0, none
+		for i, t := range threads {
+			for ; next[i] < len(p.nodes[t].kids); next[i]++ {
+				k := p.nodes[t].kids[next[i]]
+				if stop != free && p.need(k) == stop {
+					break
+				}
+				if !forced && len(threads) > 1 && !p.ready(t, k) {
+					left = i
+					break
+				}
+				forced = false
+				p.bear(t, next[i])
+				if borne++; len(p.refusals) > 0 {
+					return
+				}
+			}
+		}
+		if borne == 0 {
+			if left == none {
 				return
 			}
-			p.bear(t, at)
+			forced = true
 		}
 	}
 }
 
-// buildEarly bears thread t's children up to the first that must be born after
-// the setsid of its process n, and makes helpers that stay in the session n
-// was born in for those after it that need it. It returns how many it bore.
-func (p *planner) buildEarly(n, t int32) int {
-	own, at := p.nodes[n].session, 0
-	for ; at < len(p.nodes[t].kids) && p.need(p.nodes[t].kids[at]) != own; at++ {
-		if len(p.refusals) > 0 {
-			return at
-		}
-		p.bear(t, at)
-	}
+// ready reports whether k can be born as a child of t without more ado.
+func (p *planner) ready(t, k int32) bool {
+	nd := &p.nodes[k]
 	via := p.via(t)
+	if s := p.need(k); s != free && s != p.now(via).curSession && p.carrier(via, s, nd.signal) == none {
+		if l := p.nodeOf(s); l == none || !p.nodes[l].born {
+			return false
+		}
+	}
+	return nd.leads || p.sees(k, nd.group) || p.now(via).curGroup == nd.group || p.canGive(via, k)
+}
+
+// keepSession makes helpers that stay in the session that process n was born
+// in, for those children of its thread t from index at on that need it.
+func (p *planner) keepSession(n, t int32, at int) {
+	s := p.nodes[n].curSession
+	if p.via(t) != t {
+		return // the entrant stays in it
+	}
 	for _, k := range p.nodes[t].kids[at:] {
-		s := p.nodes[n].curSession
-		if p.need(k) != s || via != t || p.carrier(t, s, p.nodes[k].signal) != none {
+		if len(p.refusals) > 0 {
+			return
+		}
+		if p.need(k) != s || p.carrier(t, s, p.nodes[k].signal) != none {
 			continue
 		}
 		h := p.helper(RoleHelper, p.nodes[t].ns, 0, "stays in the session that "+p.name(n)+" was born in, to make its later children there")
@@ -91,7 +130,6 @@ func (p *planner) buildEarly(n, t int32) int {
 		hn.parent, hn.session, hn.group, hn.signal = t, s, p.nodes[n].curGroup, p.nodes[k].signal
 		p.spawn(t, h)
 	}
-	return at
 }
 
 // setsid makes n the leader of its session.
@@ -215,11 +253,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		parent = p.nodes[a].curParent
 	}
 	if flags&Thread == 0 && !p.prepareGroup(a, parent, k) {
-		if flags&Parent != 0 {
-			p.unsupported(k, "its group %s cannot be seen from its namespace, and %s cannot be in it", p.f.TagName(p.nodes[k].group), p.name(a))
-		} else {
-			p.bearInGroup(a, k)
-		}
+		p.bearInGroup(a, k, flags)
 		return
 	}
 	op := Op{

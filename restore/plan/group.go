@@ -58,11 +58,11 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 	return false
 }
 
-// bearInGroup bears k, whose parent a can be in k's group at no time, by a
-// helper that can: a's child too, in its session.
-func (p *planner) bearInGroup(a, k int32) {
+// bearInGroup bears k, whose maker a can be in k's group at no time, by a
+// helper that can: made by a in the same way as k was to be.
+func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
 	g := p.nodes[k].group
-	if !p.sees(a, g) || !p.canFound(g) {
+	if !p.sees(a, g) || !p.canFound(g) || p.nodes[a].tag == 0 && p.nodes[a].curGroup == g {
 		p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
 			p.f.TagName(g), p.name(a), p.f.TagName(p.now(a).curGroup))
 		return
@@ -70,7 +70,7 @@ func (p *planner) bearInGroup(a, k int32) {
 	h := p.helper(RoleHelper, p.nodes[a].ns, 0, "makes "+p.name(k)+" in group "+p.f.TagName(g)+", which that could not join itself")
 	hn := &p.nodes[h]
 	hn.parent, hn.session, hn.group, hn.signal = a, p.now(a).curSession, g, p.nodes[k].signal
-	p.birth(a, h, 0)
+	p.birth(a, h, flags)
 	if len(p.refusals) == 0 && p.join(h, g) {
 		p.birth(h, k, Parent)
 	}

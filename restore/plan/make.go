@@ -32,13 +32,17 @@ const defaultOwnPidMax = 4 << 20
 
 // planner holds a plan in the making.
 type planner struct {
-	f      *forest.Forest
-	x      *forest.Index
-	opts   Options
-	plan   *Plan
-	nodes  []node
-	holder int32 // the init of a subtree's namespace, or none
-	tasks  int32 // nodes[:tasks] are the tasks; helpers follow
+	f    *forest.Forest
+	x    *forest.Index
+	opts Options
+	// bornIn prefers that session leaders are born in the ghost sessions
+	// that their children need, to bearing the leaders of those again.
+	bornIn  bool
+	checked bool // nothing in the forest is beyond planning
+	plan    *Plan
+	nodes   []node
+	holder  int32 // the init of a subtree's namespace, or none
+	tasks   int32 // nodes[:tasks] are the tasks; helpers follow
 
 	ghosts map[forest.Tag]int32 // ghost objects and the nodes that carry them
 	homes  map[forest.Tag]int32 // ghost sessions and whose child their leader is
@@ -65,7 +69,26 @@ type planner struct {
 // Refusals. f must be valid (forest.Validate); time and memory are linear in
 // its size but for what adoption by name of a session costs.
 func Make(f *forest.Forest, opts Options) (*Plan, error) {
-	p := &planner{
+	var first Refusals
+	for _, bornIn := range []bool{false, true} {
+		p := newPlanner(f, opts)
+		p.bornIn = bornIn
+		refused := p.make()
+		if refused == nil {
+			return p.plan, nil
+		}
+		if first == nil {
+			first = refused
+		}
+		if !p.checked {
+			break // no other way of planning would help
+		}
+	}
+	return nil, first
+}
+
+func newPlanner(f *forest.Forest, opts Options) *planner {
+	return &planner{
 		f: f, opts: opts, plan: &Plan{InitNumbers: []int32{1}, InitFlags: NewPID},
 		homes:    make(map[forest.Tag]int32),
 		carriers: make(map[carrierKey]int32),
@@ -75,13 +98,22 @@ func Make(f *forest.Forest, opts Options) (*Plan, error) {
 
 		lastAdoption: noRef, barrier: noRef, holder: none,
 	}
+}
+
+func (p *planner) make() Refusals {
 	p.index()
-	for _, step := range []func(){p.check, p.settleUsers, p.settleHomes, p.require, p.grow, p.group, p.finish} {
+	for _, step := range []func(){p.check, p.settleUsers} {
 		if step(); len(p.refusals) > 0 {
-			return nil, p.refusals
+			return p.refusals
 		}
 	}
-	return p.plan, nil
+	p.checked = true
+	for _, step := range []func(){p.settleHomes, p.require, p.grow, p.group, p.finish} {
+		if step(); len(p.refusals) > 0 {
+			return p.refusals
+		}
+	}
+	return nil
 }
 
 // refuse notes why there is no plan.

@@ -133,6 +133,9 @@ func (p *planner) index() {
 		p.plan.Actors[p.nodes[i].actor] = Actor{Role: RoleTask, Task: i}
 	}
 	p.plan.Root = int(p.nodes[0].actor)
+	if f.Mode == forest.Subtree {
+		p.hold()
+	}
 	p.ghosts = make(map[forest.Tag]int32)
 	for _, tag := range x.Ghosts() {
 		p.ghosts[tag] = none

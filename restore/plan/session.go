@@ -29,7 +29,9 @@ func (p *planner) settleHomes() {
 		if _, ghost := p.ghosts[nd.session]; !ghost || p.nodes[nd.parent].session == nd.session {
 			continue
 		}
-		p.offerHome(nd.session, nd.parent)
+		if !p.bornIn || !p.leadsSession(nd.parent) {
+			p.offerHome(nd.session, nd.parent)
+		}
 	}
 }
 
@@ -58,7 +60,9 @@ func (p *planner) require() {
 			p.requireOf(i)
 		}
 	}
-	if b := p.nodes[0].birth; b != free && b != forest.Inherited {
+	if b := p.nodes[0].birth; p.bornIn && p.f.Mode == forest.Subtree && p.ghosts[b] == none && b > 0 && p.f.Pid(b).Namespace == 0 {
+		p.homes[b] = p.holder
+	} else if b != free && b != forest.Inherited {
 		p.unsupported(0, "a child of it is in session %s, which nobody in the forest could have handed to it", p.f.TagName(b))
 	}
 	if p.nodes[0].birth == free {
@@ -82,7 +86,7 @@ func (p *planner) requireOf(i int32) {
 	for _, t := range p.threadsOf(i) {
 		for _, k := range p.nodes[t].kids {
 			s := p.need(k)
-			if s == free || s == p.nodes[i].session || p.inside(s, i, t) || s == up {
+			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) {
 				continue
 			}
 			if up != free {
@@ -103,13 +107,14 @@ func (p *planner) requireOf(i int32) {
 
 // inside reports whether session s can be had from below process i: its leader
 // is there, or is a ghost whose home is there. A ghost without a home gets
-// one at thread t of i if that is in its namespace.
-func (p *planner) inside(s forest.Tag, i, t int32) bool {
+// one at thread t of i if that is in its namespace, and does not rather be
+// born in s itself, having no other session (up) to be born in.
+func (p *planner) inside(s forest.Tag, i, t int32, up forest.Tag) bool {
 	if s <= 0 {
 		return false
 	}
 	if _, ghost := p.ghosts[s]; ghost {
-		if _, ok := p.homes[s]; !ok {
+		if _, ok := p.homes[s]; !ok && (!p.bornIn || !p.nodes[i].leads || up != free) {
 			p.offerHome(s, t)
 		}
 		home, ok := p.homes[s]
