@@ -48,13 +48,10 @@ func (v *validator) tasks() *Invalid {
 	return nil
 }
 
-// leader is the index of the leader of task i, or None if its tgid names none.
+// leader is the index of the leader of task i, whose tgid names an object, or
+// None if that leads no process.
 func (v *validator) leader(i int) int {
-	tgid := v.f.Tasks[i].TGID
-	if v.f.Pid(tgid) == nil {
-		return None
-	}
-	l := int(v.taskOf[tgid-1])
+	l := int(v.taskOf[v.f.Tasks[i].TGID-1])
 	if l == None || !v.f.Tasks[l].IsLeader() {
 		return None
 	}
@@ -254,7 +251,7 @@ func (v *validator) parent(i int) *Invalid {
 		return v.task(RuleTags, i, "its parent is %v, thread %v, and there are %d objects", t.Parent, t.ParentThread, len(f.Pids))
 	}
 	p := int(v.taskOf[t.ParentThread-1])
-	if p == None || f.Tasks[p].TGID != t.Parent || v.leader(p) == None {
+	if p == None || f.Tasks[p].TGID != t.Parent {
 		return v.task(RuleParent, i, "its parent %s has no thread %s", f.TagName(t.Parent), f.TagName(t.ParentThread))
 	}
 	if f.Tasks[p].State.Exited() {
