@@ -14,7 +14,7 @@ import (
 func (p *planner) adopt(t int32, at int) {
 	k := p.nodes[t].kids[at]
 	s := p.need(k)
-	if l := p.nodeOf(s); l == none || !p.nodes[l].born {
+	if !p.led(s) {
 		p.bearLate(t, at)
 		if len(p.refusals) > 0 {
 			return
@@ -26,7 +26,7 @@ func (p *planner) adopt(t int32, at int) {
 		return
 	}
 	switch {
-	case l == none || !p.nodes[l].born || !p.within(p.topOf(l), p.nodes[t].leader):
+	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
 		return
 	case p.nodes[l].inner:

@@ -18,6 +18,7 @@ func (p *planner) grow() {
 	root := int32(0)
 	if p.f.Mode == forest.Subtree {
 		p.bear(p.holder, 0)
+		p.growRest()
 		return
 	}
 	p.comeAlive(root, none)
@@ -27,6 +28,7 @@ func (p *planner) grow() {
 		p.sit(root)
 	}
 	p.build(root)
+	p.growRest()
 }
 
 // hold adds the init of the new namespace of a subtree.
@@ -45,56 +47,118 @@ func (p *planner) hold() {
 	p.nodes[0].parent = n
 }
 
-// build plans what process n does once it is born: its threads, the children
-// that must be born before its setsid, the setsid, and the other children.
+// stage is how far a process is in bearing its children.
+type stage uint8
+
+const (
+	unborn  stage = iota
+	early         // bears those that must be born before its setsid
+	late          // bears the others
+	settled       // has borne all
+)
+
+// build lets process n, just born, bear its threads and children, as far as it
+// can by now.
 func (p *planner) build(n int32) {
 	for _, t := range p.nodes[n].threads {
 		p.birth(n, t, Thread)
 	}
-	threads := p.threadsOf(n)
-	next := make([]int, len(threads))
-	if p.nodes[n].leads {
-		p.bearAll(threads, next, p.nodes[n].session)
-		for i, t := range threads {
-			p.keepSession(n, t, next[i])
-		}
-		if len(p.refusals) > 0 {
-			return
-		}
-		p.setsid(n)
+	nd := &p.nodes[n]
+	nd.next = make([]int, len(p.threadsOf(n)))
+	nd.stage = late
+	if nd.leads {
+		nd.stage = early
 	}
-	p.bearAll(threads, next, free)
+	p.advance(n, false)
+	if p.nodes[n].stage != settled {
+		p.blocked = append(p.blocked, n)
+	}
 }
 
-// bearAll bears the children of threads, each thread's from index next on, in
-// sibling order, up to the first that must be born in session stop. Threads
-// take turns: one whose next child would need the process to change its group,
-// or a session that is yet to come, lets the others go first.
-func (p *planner) bearAll(threads []int32, next []int, stop forest.Tag) {
-	for forced := false; ; {
-		borne, left := 0, none
-		for i, t := range threads {
-			for ; next[i] < len(p.nodes[t].kids); next[i]++ {
-				k := p.nodes[t].kids[next[i]]
+// growRest lets those go on that had to wait for others, and when nobody can,
+// forces one to find another way.
+func (p *planner) growRest() {
+	for len(p.refusals) == 0 {
+		waiting := p.blocked
+		p.blocked = nil
+		moved := false
+		for i := 0; i < len(waiting) && len(p.refusals) == 0; i++ {
+			moved = p.advance(waiting[i], false) || moved
+			if p.nodes[waiting[i]].stage != settled {
+				p.blocked = append(p.blocked, waiting[i])
+			}
+		}
+		if len(p.blocked) == 0 {
+			return
+		}
+		if n := p.blocked[0]; !moved && len(p.refusals) == 0 && !p.advance(n, true) && len(p.refusals) == 0 {
+			p.unsupported(n, "its children wait for what only they could bring about")
+		}
+	}
+}
+
+// advance lets process n bear what it can, and reports whether it did
+// anything. With force, it finds another way for one child that it would
+// rather wait with.
+func (p *planner) advance(n int32, force bool) bool {
+	moved := false
+	if p.nodes[n].stage == early {
+		var all bool
+		if moved, all = p.bearAll(n, p.nodes[n].session, &force); !all {
+			return moved
+		}
+		if !p.giveBefore(n) && !force {
+			return moved
+		}
+		for i, t := range p.threadsOf(n) {
+			p.keepSession(n, t, p.nodes[n].next[i])
+		}
+		if len(p.refusals) > 0 {
+			return moved
+		}
+		p.setsid(n)
+		p.offerCarrier(n)
+		p.nodes[n].stage, moved = late, true
+	}
+	if p.nodes[n].stage == late {
+		more, all := p.bearAll(n, free, &force)
+		moved = moved || more
+		if all {
+			p.nodes[n].stage, moved = settled, true
+		}
+	}
+	return moved
+}
+
+// bearAll bears the children of process n, each thread's in sibling order, up
+// to the first that must be born in session stop. A child that would need the
+// process to change its group, or a session that is yet to come, waits and
+// lets those of other threads and processes go first. It reports whether any
+// was born and whether all were.
+func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all bool) {
+	for {
+		borne, waits := false, false
+		for i, t := range p.threadsOf(n) {
+			for p.nodes[n].next[i] < len(p.nodes[t].kids) {
+				k := p.nodes[t].kids[p.nodes[n].next[i]]
 				if stop != free && p.need(k) == stop {
 					break
 				}
-				if !forced && len(threads) > 1 && !p.ready(t, k) {
-					left = i
+				if !*force && !p.ready(t, k) {
+					waits = true
 					break
 				}
-				forced = false
-				p.bear(t, next[i])
-				if borne++; len(p.refusals) > 0 {
-					return
+				*force = false
+				p.bear(t, p.nodes[n].next[i])
+				p.nodes[n].next[i]++
+				if borne = true; len(p.refusals) > 0 {
+					return true, false
 				}
 			}
 		}
-		if borne == 0 {
-			if left == none {
-				return
-			}
-			forced = true
+		moved = moved || borne
+		if !borne {
+			return moved, !waits
 		}
 	}
 }
@@ -104,11 +168,18 @@ func (p *planner) ready(t, k int32) bool {
 	nd := &p.nodes[k]
 	via := p.via(t)
 	if s := p.need(k); s != free && s != p.now(via).curSession && p.carrier(via, s, nd.signal) == none {
-		if l := p.nodeOf(s); l == none || !p.nodes[l].born {
+		if !p.led(s) {
 			return false
 		}
 	}
-	return nd.leads || p.sees(k, nd.group) || p.now(via).curGroup == nd.group || p.canGive(via, k)
+	return nd.leads || p.sees(k, nd.group) || p.now(via).curGroup == nd.group ||
+		p.canGive(via, k) && p.canFound(nd.group)
+}
+
+// led reports whether session s has a leader by now.
+func (p *planner) led(s forest.Tag) bool {
+	l := p.nodeOf(s)
+	return l != none && p.nodes[l].born && p.nodes[l].curSession == s
 }
 
 // keepSession makes helpers that stay in the session that process n was born
@@ -206,14 +277,16 @@ func (p *planner) spawn(a, k int32) {
 	p.settle(k)
 }
 
-// settle builds k, which is now among its parent's children, and remembers it
-// as one that can make siblings.
+// settle remembers k, which is now among its parent's children, as one that
+// can make siblings, and lets it bear its own.
 func (p *planner) settle(k int32) {
 	if len(p.refusals) > 0 {
 		return
 	}
+	if !p.nodes[k].leads {
+		p.offerCarrier(k)
+	}
 	p.build(k)
-	p.offerCarrier(k)
 }
 
 // offerCarrier notes that k can make siblings in its session. A namespace's

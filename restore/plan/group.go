@@ -50,10 +50,10 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 	switch {
 	case nd.leads, p.sees(k, g), p.now(a).curGroup == g:
 		return true
-	case p.bring(p.nodes[a].leader, g):
-		return true
 	case p.canGive(parent, k):
 		return true // giveGroup does it
+	case p.bring(p.nodes[a].leader, g):
+		return true
 	}
 	return false
 }
@@ -62,6 +62,10 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 // helper that can: made by a in the same way as k was to be.
 func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
 	g := p.nodes[k].group
+	if h, ok := p.keepers[keeperKey{carrierKey{a, p.nodes[k].session, p.nodes[k].signal}, g}]; ok && flags == 0 {
+		p.birth(h, k, Parent)
+		return
+	}
 	if !p.sees(a, g) || !p.canFound(g) || p.nodes[a].tag == 0 && p.nodes[a].curGroup == g {
 		p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
 			p.f.TagName(g), p.name(a), p.f.TagName(p.now(a).curGroup))
@@ -73,6 +77,35 @@ func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
 	p.birth(a, h, flags)
 	if len(p.refusals) == 0 && p.join(h, g) {
 		p.birth(h, k, Parent)
+	}
+}
+
+// keeperKey is what a child must inherit that its parent no longer has.
+type keeperKey struct {
+	carrierKey
+	group forest.Tag
+}
+
+// keepGroup makes helpers that stay in the group that process n is about to
+// leave, for those of its later children that must be born in it.
+func (p *planner) keepGroup(n int32) {
+	for _, t := range p.threadsOf(n) {
+		for _, k := range p.nodes[t].kids {
+			nd := &p.nodes[k]
+			g := p.nodes[n].curGroup
+			key := keeperKey{carrierKey{t, nd.session, nd.signal}, g}
+			if nd.born || nd.leads || nd.group != g || p.sees(k, g) || nd.session != p.nodes[n].curSession || p.via(t) != t {
+				continue
+			}
+			if _, ok := p.keepers[key]; ok || len(p.refusals) > 0 {
+				continue
+			}
+			h := p.helper(RoleHelper, p.nodes[t].ns, 0, "stays in group "+p.f.TagName(g)+", which "+p.name(n)+" leaves, to make its later children there")
+			hn := &p.nodes[h]
+			hn.parent, hn.session, hn.group, hn.signal = t, p.nodes[n].curSession, g, p.nodes[k].signal
+			p.keepers[key] = h
+			p.birth(t, h, 0)
+		}
 	}
 }
 
@@ -92,6 +125,7 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 	if g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
 		return false // it could not come to its own group again
 	}
+	p.keepGroup(n)
 	ref, ok := p.found(g)
 	if !ok || p.nodes[n].curGroup == g {
 		return ok
@@ -121,18 +155,32 @@ func (p *planner) canGive(parent, k int32) bool {
 	return p.sees(parent, p.nodes[k].group) && p.now(parent).curSession == p.nodes[k].session && !p.nodes[k].leads
 }
 
-// giveGroup lets the parent put k, just born, into a group that k cannot see:
-// now if the group can be there already, else later.
+// giveGroup notes that k, just born, must be put into its group by its parent,
+// since it cannot see it: before the parent leaves the session, or last of all.
 func (p *planner) giveGroup(k int32) {
 	nd := &p.nodes[k]
-	if nd.leads || nd.curGroup == nd.group || p.sees(k, nd.group) || p.moves(k) {
-		return
-	}
-	if !p.canFound(nd.group) {
+	if !nd.leads && nd.curGroup != nd.group && !p.sees(k, nd.group) && !p.moves(k) {
 		p.gifts = append(p.gifts, gift{k})
-		return
 	}
-	p.give(k)
+}
+
+// giveBefore lets the threads of process n put their children into groups
+// before n leaves the session. It reports whether all could be given.
+func (p *planner) giveBefore(n int32) bool {
+	all := true
+	for i := 0; i < len(p.gifts) && len(p.refusals) == 0; i++ {
+		k := p.gifts[i].child
+		nd := &p.nodes[k]
+		if nd.curParent == none || p.nodes[nd.curParent].leader != n || nd.curGroup == nd.group {
+			continue
+		}
+		if nd.stage != settled || !p.canFound(nd.group) {
+			all = false
+			continue
+		}
+		p.give(k)
+	}
+	return all
 }
 
 func (p *planner) give(k int32) {

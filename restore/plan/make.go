@@ -49,7 +49,9 @@ type planner struct {
 	used   []bool               // by tag-1: others are in the group of this number
 	free   []numbers            // by namespace; nil until a helper needs a number
 
+	blocked      []int32 // processes that wait with bearing children
 	carriers     map[carrierKey]int32
+	keepers      map[keeperKey]int32
 	gifts        []gift
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
@@ -92,6 +94,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		f: f, opts: opts, plan: &Plan{InitNumbers: []int32{1}, InitFlags: NewPID},
 		homes:    make(map[forest.Tag]int32),
 		carriers: make(map[carrierKey]int32),
+		keepers:  make(map[keeperKey]int32),
 		joins:    make(map[forest.Tag][]Ref),
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),

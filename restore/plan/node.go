@@ -44,7 +44,9 @@ type node struct {
 
 	// What it is now.
 	born        bool
-	inner       bool // born in a nested user namespace: cannot name outer numbers
+	stage       stage
+	next        []int // of a leader: by thread, the next child to bear
+	inner       bool  // born in a nested user namespace: cannot name outer numbers
 	curParent   int32
 	curSession  forest.Tag
 	curGroup    forest.Tag
