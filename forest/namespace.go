@@ -12,8 +12,8 @@ const (
 	Empty
 	// InitExiting: its init waits in zap_pid_ns_processes.
 	InitExiting
-	// Dead: its init is gone, but a pid object or a task's
-	// pid_ns_for_children still refers to it.
+	// Dead: its init has ended (a zombie, or gone), but its pid object or
+	// a task's pid_ns_for_children still refers to it.
 	Dead
 	// Spoilt: its first clone failed late; every later one is ENOMEM.
 	Spoilt

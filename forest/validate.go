@@ -98,8 +98,8 @@ type validator struct {
 // how it came to be (which is restore/plan's part). It returns the first thing
 // that is wrong as an *Invalid, or nil.
 //
-// It takes time in proportion to the size of f (about 50 ns a task and number)
-// and memory likewise, trusts nothing, and never panics.
+// It takes time in proportion to the size of f (about 0.1 µs a task)
+// and memory likewise (30 bytes), trusts nothing, and never panics.
 func Validate(f *Forest) error {
 	v := &validator{f: f}
 	for _, check := range []func() *Invalid{

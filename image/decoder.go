@@ -33,7 +33,7 @@ type decoder struct {
 }
 
 func newDecoder(r io.Reader) *decoder {
-	return &decoder{r: r, buf: make([]byte, chunk)}
+	return &decoder{r: r}
 }
 
 // fail notes what rule the current record breaks.
@@ -103,13 +103,17 @@ func (d *decoder) take(n int) []byte {
 		return nil
 	}
 	if len(d.win) < n {
+		want := int(min(d.size(), chunk))
+		if len(d.buf) < want {
+			d.buf = make([]byte, want)
+		}
 		have := copy(d.buf, d.win)
-		more := int(min(d.left, uint64(len(d.buf)-have)))
-		if !d.read(d.buf[have:have+more], recordName(d.typ)) {
+		more := want - have
+		if !d.read(d.buf[have:want], recordName(d.typ)) {
 			return nil
 		}
 		d.left -= uint64(more)
-		d.win = d.buf[:have+more]
+		d.win = d.buf[:want]
 	}
 	p := d.win[:n]
 	d.win = d.win[n:]

@@ -12,10 +12,8 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-const (
-	flushAt    = 64 << 10
-	bufferSize = flushAt + maxReason + 64 // what is appended between two calls of flush
-)
+// flushAt is how much gathers before it is written out.
+const flushAt = 64 << 10
 
 // encoder appends little-endian values and writes them out in large pieces. Its
 // first error stays.
@@ -27,7 +25,7 @@ type encoder struct {
 }
 
 func newEncoder(w io.Writer) *encoder {
-	return &encoder{w: w, buf: make([]byte, 0, bufferSize)}
+	return &encoder{w: w, buf: make([]byte, 0, 4096)}
 }
 
 // record starts a record of size bytes, head included.
