@@ -20,7 +20,8 @@ import (
 // success, or an error when that can no longer happen.
 func (r *run) commit(pid int) error {
 	if err := r.coordinator.commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
+		<-r.coordinator.ended // nobody reads: it has ended or is about to
+		return r.lost()
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -94,26 +95,36 @@ func (r *run) undo() error {
 }
 
 // watchSignals gives a context that ends with an InterruptedError on a signal
-// that ends programs; after the commit signals are the root's.
-func (r *run) watchSignals(parent context.Context, committed *atomic.Bool) (context.Context, func()) {
+// that ends programs. Signals during the commit are kept until it is over;
+// after it they are the root's.
+func (r *run) watchSignals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	done := make(chan struct{})
+	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(stopped)
 		for {
 			select {
-			case <-done:
+			case <-stop:
 				return
 			case sig := <-r.opts.Signals:
-				if committed.Load() {
+				if !r.committing.Load() {
+					if ends(sig) {
+						cancel(&InterruptedError{Signal: sig})
+					}
+					continue
+				}
+				select {
+				case <-r.committed:
 					r.forward(sig)
-				} else if ends(sig) {
-					cancel(&InterruptedError{Signal: sig})
+				case <-stop:
+					return
 				}
 			}
 		}
 	}()
 	return ctx, func() {
-		close(done)
+		close(stop)
+		<-stopped
 		cancel(nil)
 	}
 }

@@ -75,6 +75,9 @@ func parseStatus(text string) procTask {
 			p.comm = value
 		case "State":
 			p.state, _, _ = strings.Cut(value, " ")
+			if p.state == "R" {
+				p.state = "S" // on its way to sleep: both are a running task
+			}
 		case "Tgid":
 			p.tgid = atoi(value)
 		case "Pid":

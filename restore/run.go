@@ -28,6 +28,9 @@ type run struct {
 	next        int         // the restorer's own next operation
 	mapped      map[int]int // user namespace to a member of it
 	endings     []uint32    // operations whose tasks must be seen to end
+
+	committing atomic.Bool   // the decision is being made
+	committed  chan struct{} // closed when the forest has been reported
 }
 
 // Run makes the forest f as p says, in a new pid namespace below the caller's.
@@ -57,21 +60,21 @@ func Run(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Res
 	}
 	defer c.close()
 
-	r := &run{program: g, mem: mem, coordinator: c, mapped: map[int]int{0: 0}}
+	r := &run{program: g, mem: mem, coordinator: c, mapped: map[int]int{0: 0},
+		committed: make(chan struct{})}
 	defer r.closeFiles()
-	var committed atomic.Bool
-	ctx, stop := r.watchSignals(ctx, &committed)
+	ctx, stop := r.watchSignals(ctx)
 	defer stop()
 
 	pid, err := r.build(ctx)
 	if err == nil {
-		// From here on it must not be interrupted half way.
-		committed.Store(true)
+		r.committing.Store(true) // from here on it is not to be interrupted
 		err = r.commit(pid)
 	}
 	if err != nil {
 		return Result{}, errors.Join(err, r.undo())
 	}
+	close(r.committed)
 	return r.finish(ctx, pid)
 }
 
@@ -199,7 +202,8 @@ func (r *run) allHeld() (bool, error) {
 		}
 		r.mem.finish(r.index(plan.Ref{Actor: plan.Restorer, Op: int32(r.next)}))
 	}
-	return r.mem.held() == uint32(r.holds), nil
+	// all may be held before the coordinator has said whom it made
+	return r.init != nil && r.mem.held() == uint32(r.holds), nil
 }
 
 // openInit takes hold of the first task as soon as there is one, so that it

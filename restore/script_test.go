@@ -74,6 +74,24 @@ func (s *script) hold(names ...string) {
 	}
 }
 
+// exit ends a program with ExitGroup.
+func (s *script) exit(name string, code int32, after ...plan.Ref) plan.Ref {
+	return s.do(name, plan.Op{Code: plan.ExitGroup, Number: code}, after...)
+}
+
+// reap and await wait for the end of child, which name sees as pid.
+func (s *script) reap(name, child string, pid int32, after ...plan.Ref) plan.Ref {
+	return s.do(name, plan.Op{Code: plan.Reap, Child: s.actor(child), Pid: pid}, after...)
+}
+
+func (s *script) await(name, child string, pid int32, after ...plan.Ref) plan.Ref {
+	return s.do(name, plan.Op{Code: plan.Await, Child: s.actor(child), Pid: pid}, after...)
+}
+
+func (s *script) comm(name string) plan.Ref {
+	return s.do(name, plan.Op{Code: plan.Comm, Text: name})
+}
+
 // finished is the plan with every program closed.
 func (s *script) finished() *plan.Plan {
 	if len(s.plan.Actors[plan.Restorer].Ops) == 0 || !s.plan.Actors[plan.Restorer].Ops[len(s.plan.Actors[plan.Restorer].Ops)-1].Code.Last() {

@@ -133,5 +133,5 @@ var Stages = [...]string{
 	"map the plan", "set limits", "drop groups", "set signals",
 	"make itself undumpable", "map stacks", "open its own pidfd",
 	"make the first task of the new namespace", "wait",
-	"part from the tasks' descriptors", "write the report",
+	"set up descriptors", "write the report",
 }

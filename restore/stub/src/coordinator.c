@@ -6,6 +6,7 @@
  */
 #include <asm/poll.h>
 #include <asm/signal.h>
+#include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
@@ -106,9 +107,21 @@ static void set_signals(void)
 	}
 }
 
+/* What the coordinator was started with, or inherited, is not for programs. */
+static void close_on_exec(void)
+{
+	int fd;
+
+	check(STAGE_FILES, sys3(__NR_close_range, FD_BELL + 1, ~0U, 0));
+	for (fd = FD_PLAN; fd <= FD_BELL; fd++)
+		check(STAGE_FILES,
+		      sys3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC));
+}
+
 static void prepare(void)
 {
 	map_plan();
+	close_on_exec();
 	sys2(__NR_prctl, PR_SET_NAME, "pidgraft-coord");
 	set_limits();
 	/* the restorer's supplementary groups are nobody else's */

@@ -79,8 +79,10 @@ long make_child(u32 self, struct op *op)
 			return error;
 		numbers += sizeof(struct ids) / sizeof(u32);
 	}
-	args.set_tid = (u64)numbers;
-	args.set_tid_size = op->count;
+	if (op->count) { /* the kernel refuses an empty list */
+		args.set_tid = (u64)numbers;
+		args.set_tid_size = op->count;
+	}
 	pid = clone_run(&args, sizeof(args), op->child);
 	if (op->flags & F_NEWUSER) {
 		error = leave_owner(self, &was);

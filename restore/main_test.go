@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restore
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// roleVariable makes a run of the test binary a restorer to be killed.
+const roleVariable = "PIDGRAFT_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(playRole(role))
+	}
+	// Whatever a restore loses becomes a child of this process.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "prctl:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// nothingLeft checks that this process, a subreaper, has no live child.
+func nothingLeft(t testing.TB) {
+	t.Helper()
+	for {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR, pid > 0:
+		case err == unix.ECHILD:
+			return
+		case pid == 0:
+			t.Errorf("still there: %s", strings.Join(children(), ", "))
+			return
+		default:
+			t.Fatalf("wait4: %v", err)
+		}
+	}
+}
+
+func children() []string {
+	var list []string
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, thread := range threads {
+		text, _ := os.ReadFile("/proc/self/task/" + thread.Name() + "/children")
+		for _, pid := range strings.Fields(string(text)) {
+			comm, _ := os.ReadFile("/proc/" + pid + "/comm")
+			list = append(list, pid+" "+strings.TrimSpace(string(comm)))
+		}
+	}
+	return list
+}
