@@ -50,7 +50,11 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 	case plan.Die:
 		return k.Die(s.task, op.Signal)
 	case plan.Kill:
-		if errno := e.sees(s.task, op); errno != 0 {
+		if a == plan.Restorer {
+			if !e.actors[op.Child].pidfd {
+				return k.fail(EINVAL, "%s has no pidfd", e.name(op.Child))
+			}
+		} else if errno := e.sees(s.task, op); errno != 0 {
 			return errno
 		}
 		return k.Kill(s.task, e.actors[op.Child].task, op.Signal)

@@ -167,10 +167,11 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 func (p *planner) ready(t, k int32) bool {
 	nd := &p.nodes[k]
 	via := p.via(t)
-	if s := p.need(k); s != free && s != p.now(via).curSession && p.carrier(via, s, nd.signal) == none {
-		if !p.led(s) {
+	if s := p.need(k); s != free && s != p.now(via).curSession {
+		if p.carrier(via, s, nd.signal) == none && !p.led(s) {
 			return false
 		}
+		return nd.leads || p.sees(k, nd.group) || nd.group > 0 && p.canFound(nd.group)
 	}
 	return nd.leads || p.sees(k, nd.group) || p.now(via).curGroup == nd.group ||
 		p.canGive(via, k) && p.canFound(nd.group)

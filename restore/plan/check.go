@@ -119,7 +119,7 @@ func (p *planner) checkNamespace(ns int32) {
 	n := &p.f.Namespaces[ns]
 	switch {
 	case n.State == forest.Empty:
-	case n.State == forest.Dead && p.x.Init(int(ns)) != 0:
+	case n.State == forest.Dead && (p.x.Init(int(ns)) != 0 || p.onlyTaken(ns)):
 	case n.State != forest.Alive:
 		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) + " is " + n.State.String()})
 	case ns != 0 && p.x.TaskOf(p.x.Init(int(ns))) == forest.None && p.x.Init(int(ns)) != 0:
@@ -133,4 +133,15 @@ func (p *planner) checkNamespace(ns int32) {
 		p.refuse(&Refusal{Task: none, Kind: NotHere, Reason: "namespace " + p.nsName(ns) +
 			" has a pid_max of its own, and this kernel has one for the whole machine"})
 	}
+}
+
+// onlyTaken reports whether nothing lives or ever comes back in namespace ns:
+// tasks only have it for their next children.
+func (p *planner) onlyTaken(ns int32) bool {
+	for i := range p.f.Pids {
+		if p.f.Encloses(int(ns), p.f.Pids[i].Namespace) {
+			return false
+		}
+	}
+	return true
 }

@@ -7,6 +7,9 @@ import "github.com/pidgraft/pidgraft/forest"
 // finish ends the helpers, gives the tasks what they can only get once
 // everybody is in place, and lets those end that have ended.
 func (p *planner) finish() {
+	for i := int32(0); i < p.tasks; i++ {
+		p.takeNamespace(i)
+	}
 	p.writeCursors()
 	for n := int32(len(p.nodes)) - 1; n >= p.tasks; n-- {
 		if n != p.holder && !p.nodes[n].ended {
@@ -48,9 +51,9 @@ func (p *planner) endHelper(n int32) {
 		p.nodes[init].arrivedKids = p.endInto(n, init)
 		return
 	}
-	after := append([]Ref(nil), p.joins[nd.tag]...)
+	after := append(append([]Ref(nil), p.joins[nd.tag]...), p.holders[n]...)
 	if nd.tag == 0 {
-		after = p.joins[nd.group] // it kept a group alive
+		after = append(after, p.joins[nd.group]...) // it kept a group alive
 	}
 	p.do(n, Op{Code: ExitGroup, Child: none}, after...)
 	nd.ended = true
@@ -91,17 +94,60 @@ func (p *planner) attributes(i int32) {
 	if t.Subreaper && t.IsLeader() {
 		p.do(i, Op{Code: Subreaper, Child: none, Number: 1}, p.lastAdoption)
 	}
-	if t.ChildNamespace == forest.SameNamespace || t.State.Exited() {
+}
+
+// takeNamespace plans where the next child of i would be born. All births are
+// over by then; what dies with its namespace is still alive.
+func (p *planner) takeNamespace(i int32) {
+	t := &p.f.Tasks[i]
+	ns := t.ChildNamespace
+	if ns == forest.SameNamespace || t.State.Exited() {
 		return
 	}
-	ns := t.ChildNamespace
-	if init := p.nodeOf(p.x.Init(ns)); init != none {
+	state := p.f.Namespaces[ns].State
+	init := p.initOf(int32(ns))
+	switch {
+	case init != none:
 		p.wantPidfd(init)
 		done := p.do(i, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
 		p.holders[init] = append(p.holders[init], done)
-	} else if p.f.Namespaces[ns].Owner == 0 {
+	case p.f.Namespaces[ns].Owner != 0:
+		if state == forest.Dead {
+			p.unsupported(i, "its children would be born in a dead namespace that a nested user namespace owns")
+		} // an empty one is unshared last: lastAttributes
+	default:
 		p.do(i, Op{Code: UnsharePID, Child: none, Number: int32(ns)})
+		if state == forest.Dead {
+			p.bearDead(i, int32(ns))
+		}
 	}
+}
+
+// initOf is the node that is number 1 of namespace ns, or none.
+func (p *planner) initOf(ns int32) int32 {
+	if n, ok := p.deadInits[ns]; ok {
+		return n
+	}
+	return p.nodeOf(p.x.Init(int(ns)))
+}
+
+// bearDead gives namespace ns, which i has just unshared, an init that ends
+// when everybody has taken the namespace: nothing else leaves it dead.
+func (p *planner) bearDead(i, ns int32) {
+	if p.nodes[i].ns != int32(p.f.Namespaces[ns].Parent) {
+		p.unsupported(i, "the dead namespace that its children would be born in lies deeper than it could have unshared it")
+		return
+	}
+	n := p.helper(RoleHelper, p.nodes[i].ns, 0, "is the init of a namespace that is left dead")
+	nd := &p.nodes[n]
+	nd.ns, nd.numbers = ns, append(nd.numbers, 1)
+	nd.parent, nd.session, nd.group = i, p.now(i).curSession, p.now(i).curGroup
+	nd.curSession, nd.curGroup = nd.session, nd.group
+	nd.cloned = p.do(i, Op{
+		Code: Clone, Child: nd.actor, Numbers: innermostFirst(nd.numbers), Signal: nd.signal,
+	})
+	p.comeAlive(n, i)
+	p.deadInits[ns] = n
 }
 
 // lastAttributes plans what a task does as what it is in the end.
@@ -151,7 +197,7 @@ func (p *planner) setIDs(i int32) {
 func (p *planner) writeCursors() {
 	for ns := range p.f.Namespaces {
 		n := &p.f.Namespaces[ns]
-		by := p.nodeOf(p.x.Init(ns))
+		by := p.initOf(int32(ns))
 		if ns == 0 && p.holder != none {
 			by = p.holder
 		}
@@ -252,14 +298,25 @@ func (p *planner) endZombie(i int32) {
 		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
 	}
 	if killed {
-		p.do(parent, Op{
-			Code: Kill, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns), Signal: status & 0x7f,
-		}, append(after, p.lastOf(i), nd.arrived, p.nodes[parent].arrivedKids)...)
+		p.kill(i, parent, sig, append(after, p.lastOf(i), nd.arrived, p.nodes[parent].arrivedKids))
 	}
 	p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
 	}, nd.arrived, p.nodes[parent].arrivedKids)
 	p.discard(parent, nd.signal)
+}
+
+// kill plans the death of an init by its parent, or if that has lost the
+// capabilities for it, from outside.
+func (p *planner) kill(i, parent, sig int32, after []Ref) {
+	op := Op{Code: Kill, Child: p.nodes[i].actor, Signal: sig}
+	if t := p.nodes[parent].task; t != none && p.f.Tasks[t].UserNamespace != 0 {
+		p.wantPidfd(i)
+		p.doAs(Restorer, op, after...)
+		return
+	}
+	op.Pid = p.number(i, p.nodes[parent].ns)
+	p.do(parent, op, after...)
 }
 
 // rest ends the programs of all that stay.

@@ -50,6 +50,10 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 	switch {
 	case nd.leads, p.sees(k, g), p.now(a).curGroup == g:
 		return true
+	case p.nodes[a].task == none && p.bring(a, g):
+		return true
+	case p.nodes[parent].role == RoleHelper:
+		return false // it may be gone before it could give
 	case p.canGive(parent, k):
 		return true // giveGroup does it
 	case p.bring(p.nodes[a].leader, g):

@@ -62,6 +62,7 @@ type planner struct {
 	mapped       []Ref   // by user namespace: what wrote its maps
 	barrier      Ref     // after all of identity
 	userJoins    []userJoin
+	deadInits    map[int32]int32 // by namespace: the helper that leaves it dead
 	holders      map[int32][]Ref // by init: who took its namespace for children
 
 	refusals Refusals
@@ -98,6 +99,8 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		joins:    make(map[forest.Tag][]Ref),
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),
+
+		deadInits: make(map[int32]int32),
 
 		lastAdoption: noRef, barrier: noRef, holder: none,
 	}

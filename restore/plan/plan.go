@@ -117,7 +117,8 @@ const (
 	// drops it if it is pending, or back to SIG_DFL (Number 0).
 	Ignore
 	// Kill sends Signal to Child (Pid), which the actor sees and which is
-	// at its Perish: an init dies by nothing it sends itself.
+	// at its Perish: an init dies by nothing it sends itself. The restorer
+	// knows Child by its pidfd instead.
 	Kill
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable
