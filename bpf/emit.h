@@ -44,10 +44,11 @@ struct pass {
 	u8 unused[2];
 	u64 namespace; /* emitted last, with all its ancestors */
 	u64 user_namespace; /* likewise */
+	u64 tgid, pgid, sid, parent_tgid; /* likewise */
 	u64 parent; /* the parent looked at last in subtree mode ... */
 	u64 parent_membership; /* ... and whether it is in the target */
 };
-_Static_assert(sizeof(struct pass) == 40, "pass");
+_Static_assert(sizeof(struct pass) == 72, "pass");
 
 struct pass pass;
 
@@ -217,6 +218,7 @@ __noinline int emit_namespaces(u64 id)
 	return 0;
 }
 
+/* Which uses a pid object has: 1 << PIDTYPE_*. */
 static __always_inline u32 pid_uses(struct pid *p)
 {
 	struct hlist_head tasks[PIDTYPE_MAX] = {};
@@ -229,15 +231,28 @@ static __always_inline u32 pid_uses(struct pid *p)
 	return uses;
 }
 
+/*
+ * Copies the numbers of a pid object, and gives how many bytes that is. Its
+ * level may be nonsense when it is freed meanwhile: 0 then.
+ */
+static __always_inline u64 copy_numbers(struct record_number *to, u64 id, u64 level)
+{
+	u64 size;
+
+	if (level > MAX_LEVEL)
+		return 0;
+	size = (level + 1) * sizeof(*to);
+	return probe_bytes(to, size, pid_upid(id, 0)) ? 0 : size;
+}
+
 /* A pid object, after its namespaces. */
 __noinline int emit_pid(u64 id, u32 marks)
 {
 	struct pid *p = (void *)id;
 	struct record_pid *r = &scratch.pid;
-	u64 level = probe(p, level);
+	u64 level = probe(p, level), size;
 	struct upid own = {};
 
-	/* Freed under us: the next pass will tell. */
 	if (level > MAX_LEVEL || probe_bytes(&own, sizeof(own), pid_upid(id, level)))
 		return 0;
 	if (emit_namespaces((u64)own.ns))
@@ -247,8 +262,11 @@ __noinline int emit_pid(u64 id, u32 marks)
 	r->id = id;
 	r->level = level;
 	r->unused = 0;
-	probe_bytes(r->numbers, (level + 1) * sizeof(r->numbers[0]), pid_upid(id, 0));
-	return output(r, sizeof(*r) - sizeof(r->numbers) + (level + 1) * sizeof(r->numbers[0]));
+	size = copy_numbers(r->numbers, id, level);
+	/* Freed under us: the next pass will tell. */
+	if (!size)
+		return 0;
+	return output(r, sizeof(*r) - sizeof(r->numbers) + size);
 }
 
 /* A pid object that many tasks use. */

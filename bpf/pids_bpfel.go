@@ -33,6 +33,10 @@ type PidsPass struct {
 	Unused           [2]uint8
 	Namespace        uint64
 	UserNamespace    uint64
+	Tgid             uint64
+	Pgid             uint64
+	Sid              uint64
+	ParentTgid       uint64
 	Parent           uint64
 	ParentMembership uint64
 }

@@ -16,6 +16,17 @@ enum record_kind {
 	RECORD_EXTENTS,
 };
 
+/* Levels are 0 to 32 (MAX_PID_NS_LEVEL). */
+#define MAX_LEVEL 32
+#define MAX_NUMBERS (MAX_LEVEL + 1)
+
+struct record_number {
+	s32 nr;
+	u32 unused;
+	u64 ns;
+};
+_Static_assert(sizeof(struct record_number) == 16, "record_number");
+
 /* record_task.marks */
 enum {
 	TASK_SUBREAPER = 1 << 0,
@@ -24,6 +35,7 @@ enum {
 	TASK_UNDECIDED = 1 << 1,
 };
 
+/* Written up to numbers[pid_level]. */
 struct record_task {
 	u32 kind;
 	u32 marks;
@@ -56,24 +68,17 @@ struct record_task {
 	u32 gid;
 	u32 egid;
 	char comm[16];
+	/* Its own pid object, as in record_pid. */
+	u32 pid_uses;
+	u32 pid_level;
+	struct record_number numbers[MAX_NUMBERS];
 };
-_Static_assert(sizeof(struct record_task) == 192, "record_task");
-
-/* Levels are 0 to 32 (MAX_PID_NS_LEVEL). */
-#define MAX_LEVEL 32
-#define MAX_NUMBERS (MAX_LEVEL + 1)
+_Static_assert(sizeof(struct record_task) == 200 + 33 * 16, "record_task");
 
 /* record_pid.marks: bits 0-3 are the uses, 1 << PIDTYPE_*. */
 enum {
 	PID_FROM_IDR = 1 << 4,
 };
-
-struct record_number {
-	s32 nr;
-	u32 unused;
-	u64 ns;
-};
-_Static_assert(sizeof(struct record_number) == 16, "record_number");
 
 /* Written up to numbers[level]. */
 struct record_pid {

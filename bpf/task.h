@@ -46,28 +46,24 @@ static __always_inline int find_target(struct task_struct *task)
 }
 
 /* As membership, but siblings and threads share one climb. */
-static __always_inline u64 task_membership(u64 task)
+static __always_inline u64 task_membership(struct record_task *r)
 {
-	u64 leader, parent;
+	struct task_struct *leader = (void *)r->group_leader;
+	u64 pid = r->pid, parent = r->real_parent;
 
 	if (target.mode != TARGET_SUBTREE)
-		return membership(task);
-	leader = (u64)probe((struct task_struct *)task, group_leader);
-	if ((u64)probe((struct task_struct *)leader, thread_pid) == target.pid)
+		return membership(r->id);
+	if (r->id != r->group_leader) {
+		pid = (u64)probe(leader, thread_pid);
+		parent = (u64)probe(leader, real_parent);
+	}
+	if (pid == target.pid)
 		return INSIDE;
-	parent = (u64)probe((struct task_struct *)leader, real_parent);
 	if (parent != pass.parent) {
 		pass.parent_membership = membership(parent);
 		pass.parent = parent;
 	}
 	return pass.parent_membership;
-}
-
-/* The task before this one in a list of which head is the anchor, 0 if there is
- * none. A node that points to itself is in no list. */
-static __always_inline u64 list_prev(u64 node, u64 prev, u64 head, u32 offset)
-{
-	return prev == head || prev == node ? 0 : prev - offset;
 }
 
 /*
@@ -111,12 +107,10 @@ static __always_inline void fill_state(struct record_task *r, struct task_struct
 
 static __always_inline void fill_relations(struct record_task *r, struct task_struct *t)
 {
-	struct task_struct *parent = probe(t, real_parent);
+	struct task_struct *parent = (void *)r->real_parent;
 	struct nsproxy *proxy = probe(t, nsproxy);
 
-	r->real_parent = (u64)parent;
 	r->parent_tgid = (u64)probe(parent, signal, pids[PIDTYPE_TGID]);
-	r->group_leader = (u64)probe(t, group_leader);
 	/* A task that has exited has none. */
 	r->child_namespace = proxy ? (u64)probe(proxy, pid_ns_for_children) : 0;
 	probe_bytes(r->comm, sizeof(r->comm), address(t, comm));
@@ -142,24 +136,43 @@ static __always_inline void fill_places(struct record_task *r, struct task_struc
 		r->prev_thread = prev - bpf_core_field_offset(struct task_struct, thread_node);
 }
 
+/* A pid object other than the task's own; neighbours often share it. */
+static __always_inline int emit_used(u64 own, u64 id, u64 *last)
+{
+	if (id == own || id == *last)
+		return 0;
+	if (emit_pid_once(id))
+		return 1;
+	*last = id;
+	return 0;
+}
+
 /* What a task refers to goes first, so that a task in the ring is complete. */
 static __always_inline int emit_task(struct record_task *r)
 {
-	if (r->tgid != r->pid && emit_pid_once(r->tgid))
-		return 1;
-	if (r->pgid != r->pid && emit_pid_once(r->pgid))
-		return 1;
-	if (r->sid != r->pid && emit_pid_once(r->sid))
-		return 1;
-	if (emit_pid_once(r->parent_tgid))
+	struct pid *own = (void *)r->pid;
+	u64 level = probe(own, level), size;
+	struct upid innermost = {};
+
+	if (emit_used(r->pid, r->tgid, &pass.tgid) || emit_used(r->pid, r->pgid, &pass.pgid) ||
+	    emit_used(r->pid, r->sid, &pass.sid) ||
+	    emit_used(r->pid, r->parent_tgid, &pass.parent_tgid))
 		return 1;
 	if (emit_user_namespaces(r->user_namespace))
 		return 1;
 	if (r->child_namespace && emit_namespaces(r->child_namespace))
 		return 1;
-	if (emit_pid(r->pid, 0))
+	if (level > MAX_LEVEL || probe_bytes(&innermost, sizeof(innermost), pid_upid(r->pid, level)))
+		return 0;
+	if (emit_namespaces((u64)innermost.ns))
 		return 1;
-	return output(r, sizeof(*r));
+	r->pid_uses = pid_uses(own);
+	r->pid_level = level;
+	size = copy_numbers(r->numbers, r->pid, level);
+	/* Freed under us: the next pass will tell. */
+	if (!size)
+		return 0;
+	return output(r, sizeof(*r) - sizeof(r->numbers) + size);
 }
 
 SEC("iter/task")
@@ -180,7 +193,9 @@ int tasks(struct bpf_iter__task *ctx)
 	/* Reaped since the iterator found it. */
 	if (!r->pid)
 		return 0;
-	member = task_membership(r->id);
+	r->group_leader = (u64)probe(task, group_leader);
+	r->real_parent = (u64)probe(task, real_parent);
+	member = task_membership(r);
 	if (member == OUTSIDE)
 		return 0;
 	if (member == UNDECIDED)

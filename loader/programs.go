@@ -69,28 +69,37 @@ func load(w wanted) (coll *ebpf.Collection, walkErr, err error) {
 			return nil, nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	kernel, err := kernelTypes()
-	if err != nil {
+	types := btf.NewCache()
+	if err := readTypes(types); err != nil {
 		return nil, nil, err
 	}
-	coll, err = loadPrograms(spec, kernel, w.programs())
+	coll, err = loadPrograms(spec, types, w.programs())
 	if err == nil || !w.walk || errors.Is(err, ErrNotPermitted) {
 		return coll, nil, err
 	}
 	walkErr = err
 	w.walk = false
-	coll, err = loadPrograms(spec, kernel, w.programs())
+	coll, err = loadPrograms(spec, types, w.programs())
 	return coll, walkErr, err
 }
 
-func loadPrograms(spec *ebpf.CollectionSpec, kernel *btf.Spec, names []string) (*ebpf.Collection, error) {
+func loadPrograms(spec *ebpf.CollectionSpec, types *btf.Cache, names []string) (*ebpf.Collection, error) {
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil, err
+	}
 	spec = spec.Copy()
 	for name := range spec.Programs {
 		if !slices.Contains(names, name) {
 			delete(spec.Programs, name)
 		}
 	}
-	opts := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: kernel}}
+	opts := ebpf.CollectionOptions{
+		// For finding what a program attaches to.
+		Cache: types,
+		// Said explicitly, or the types of all modules are read as well.
+		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
+	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
 	// Before 5.11 BPF memory is charged to RLIMIT_MEMLOCK, and too little of
 	// it is EPERM too.
@@ -103,15 +112,15 @@ func loadPrograms(spec *ebpf.CollectionSpec, kernel *btf.Spec, names []string) (
 	return coll, nil
 }
 
-// kernelTypes is the BTF of the running kernel. Reading it is the largest part
-// of loading (10 of 35 ms for 130,000 types), so it is done once.
-func kernelTypes() (*btf.Spec, error) {
-	spec, err := btf.LoadKernelSpec()
+// readTypes reads the BTF of the running kernel. It is the largest part of
+// loading (10 of 35 ms for 130,000 types), so it is done once.
+func readTypes(types *btf.Cache) error {
+	_, err := types.Kernel()
 	switch {
 	case err == nil:
-		return spec, nil
+		return nil
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
+		return fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
 	}
-	return nil, explain("read the kernel's BTF", err)
+	return explain("read the kernel's BTF", err)
 }

@@ -154,10 +154,16 @@ func (r *records) addTask(c *cursor) error {
 	t.GID = c.u32()
 	t.EGID = c.u32()
 	c.bytes(t.Comm[:])
+	p, err := r.pid(c, t.Pid, c.u32(), c.u32())
+	if err != nil {
+		r.snapshot.Tasks = r.snapshot.Tasks[:len(r.snapshot.Tasks)-1]
+		return fmt.Errorf("task record: %w", err)
+	}
 	if err := c.done("task record"); err != nil {
 		r.snapshot.Tasks = r.snapshot.Tasks[:len(r.snapshot.Tasks)-1]
 		return err
 	}
+	r.snapshot.Pids = append(r.snapshot.Pids, p)
 	if marks&taskUndecided != 0 {
 		r.undecided[t.ID] = true
 	}
@@ -165,27 +171,11 @@ func (r *records) addTask(c *cursor) error {
 }
 
 func (r *records) addPid(c *cursor) error {
-	marks := c.u32()
-	p := collector.Pid{
-		ID:      c.id(),
-		Level:   int(c.u32()),
-		HasPID:  marks&(1<<0) != 0,
-		HasTGID: marks&(1<<1) != 0,
-		HasPGID: marks&(1<<2) != 0,
-		HasSID:  marks&(1<<3) != 0,
-	}
+	marks, id, level := c.u32(), c.id(), c.u32()
 	c.skip(4)
-	if marks&^(pidUsesMask|pidFromIDR) != 0 {
-		return fmt.Errorf("pid record: unknown marks %#x", marks)
-	}
-	if p.Level > maxLevel {
-		return fmt.Errorf("pid record: level %d; the kernel has %d at most", p.Level, maxLevel)
-	}
-	p.Numbers = r.cut(p.Level + 1)
-	for i := range p.Numbers {
-		p.Numbers[i] = c.s32()
-		c.skip(4)
-		p.Namespace = c.id()
+	p, err := r.pid(c, id, marks&^pidFromIDR, level)
+	if err != nil {
+		return fmt.Errorf("pid record: %w", err)
 	}
 	if err := c.done("pid record"); err != nil {
 		return err
@@ -195,6 +185,31 @@ func (r *records) addPid(c *cursor) error {
 		r.snapshot.IDR = append(r.snapshot.IDR, p.ID)
 	}
 	return nil
+}
+
+// pid reads the numbers of a pid object.
+func (r *records) pid(c *cursor, id collector.ID, uses, level uint32) (collector.Pid, error) {
+	if uses&^pidUsesMask != 0 {
+		return collector.Pid{}, fmt.Errorf("unknown uses %#x", uses)
+	}
+	if level > maxLevel {
+		return collector.Pid{}, fmt.Errorf("level %d; the kernel has %d at most", level, maxLevel)
+	}
+	p := collector.Pid{
+		ID:      id,
+		Level:   int(level),
+		Numbers: r.cut(int(level) + 1),
+		HasPID:  uses&(1<<0) != 0,
+		HasTGID: uses&(1<<1) != 0,
+		HasPGID: uses&(1<<2) != 0,
+		HasSID:  uses&(1<<3) != 0,
+	}
+	for i := range p.Numbers {
+		p.Numbers[i] = c.s32()
+		c.skip(4)
+		p.Namespace = c.id()
+	}
+	return p, nil
 }
 
 // cut is a slice of n numbers; one allocation serves thousands.

@@ -44,5 +44,8 @@ func (l *Loader) Changes() (collector.Changes, error) {
 		Exits:    c.Exits,
 		Setsids:  c.Setsids,
 		Setpgids: c.Setpgids,
+		Setns:    c.Setns,
+		Unshares: c.Unshares,
+		Prctls:   c.Prctls,
 	}, nil
 }
