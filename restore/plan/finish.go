@@ -243,11 +243,11 @@ func (p *planner) fence() {
 }
 
 // setPdeath plans the parent-death signal of i, which fires on adoption and
-// is cleared by a change of identity (kernel-rules 18). Init's is the
-// restorer's business: it guards the restore.
+// is cleared by a change of identity (kernel-rules 18). That of Init guards
+// the restore until it is committed: the restorer gives it this one then.
 func (p *planner) setPdeath(i int32) {
 	t := &p.f.Tasks[i]
-	if t.PdeathSignal == 0 || p.nodes[i].actor == Init {
+	if t.PdeathSignal == 0 {
 		return
 	}
 	after := []Ref{p.nodes[p.nodes[i].leader].arrived}

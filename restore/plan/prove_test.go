@@ -84,9 +84,6 @@ func prove(t *testing.T, f *forest.Forest, h *model.History, r *rand.Rand) strin
 		if err != nil {
 			t.Fatalf("the plan fails: %v\n%s", err, explain(f, p, h))
 		}
-		if p.Root == plan.Init { // its parent-death signal is set by the restorer
-			got.Tasks[0].PdeathSignal = f.Tasks[0].PdeathSignal
-		}
 		if d := forest.Diff(f, got, forest.DiffOptions{}); len(d) > 0 {
 			t.Fatalf("the plan ends in another forest: %v\n%s", d, explain(f, p, h))
 		}
