@@ -79,8 +79,7 @@ func (g *program) checkProgram(a int) error {
 		if op.Code.Last() != (i == len(ops)-1) {
 			return fmt.Errorf("operation %d of %d is %v", i, len(ops), op.Code)
 		}
-		if (a == plan.Restorer) != (op.Code == plan.WriteMaps || op.Code == plan.End) &&
-			op.Code != plan.Nop {
+		if !mayDo(a, op.Code) {
 			return fmt.Errorf("operation %d: %v is not for it", i, op.Code)
 		}
 		for _, r := range op.After {
@@ -94,6 +93,18 @@ func (g *program) checkProgram(a int) error {
 		}
 	}
 	return nil
+}
+
+// mayDo: the restorer is outside of the forest and does only what cannot be
+// done from inside.
+func mayDo(a int, c plan.Code) bool {
+	switch c {
+	case plan.Nop, plan.Kill:
+		return true
+	case plan.WriteMaps, plan.End:
+		return a == plan.Restorer
+	}
+	return a != plan.Restorer
 }
 
 func (g *program) checkOp(a int, op *plan.Op) error {
@@ -414,8 +425,8 @@ func (g *program) mark(ops []stub.Op) {
 			switch op.Code {
 			case plan.JoinPID, plan.JoinUser:
 				pidfd[op.Via] = pidfd[op.Via] || int(op.Via) != a
-			case plan.WriteMaps:
-				pidfd[op.Child] = true
+			case plan.WriteMaps, plan.Kill:
+				pidfd[op.Child] = pidfd[op.Child] || a == plan.Restorer
 			}
 		}
 	}

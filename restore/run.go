@@ -60,7 +60,7 @@ func Run(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Res
 	}
 	defer c.close()
 
-	r := &run{program: g, mem: mem, coordinator: c, mapped: map[int]int{0: 0},
+	r := &run{program: g, mem: mem, coordinator: c, mapped: make(map[int]int),
 		committed: make(chan struct{})}
 	defer r.closeFiles()
 	ctx, stop := r.watchSignals(ctx)
@@ -191,19 +191,54 @@ func (r *run) allHeld() (bool, error) {
 	for ; r.next < len(ops); r.next++ {
 		op := &ops[r.next]
 		for _, after := range op.After {
-			if r.mem.state(r.index(after)) == stub.Pending {
-				return false, nil
-			}
-		}
-		if op.Code == plan.WriteMaps {
-			if err := r.writeMaps(op); err != nil {
+			if ok, err := r.happened(r.index(after)); !ok || err != nil {
 				return false, err
 			}
+		}
+		if err := r.do(op); err != nil {
+			return false, err
 		}
 		r.mem.finish(r.index(plan.Ref{Actor: plan.Restorer, Op: int32(r.next)}))
 	}
 	// all may be held before the coordinator has said whom it made
 	return r.init != nil && r.mem.held() == uint32(r.holds), nil
+}
+
+// happened reports whether an operation is done; an ending is when its task
+// has ended.
+func (r *run) happened(i uint32) (bool, error) {
+	switch r.mem.state(i) {
+	case stub.Done:
+		return true, nil
+	case stub.Leaving:
+		whole := plan.Code(r.mem.ops[i].Code) != plan.ExitThread
+		return taskGone(r.mem.trace(i), whole)
+	}
+	return false, nil
+}
+
+// do carries out an operation of the restorer.
+func (r *run) do(op *plan.Op) error {
+	switch op.Code {
+	case plan.WriteMaps:
+		if err := r.writeMaps(op); err != nil {
+			return fmt.Errorf("id maps of the user namespace of %s: %w", r.describe(int(op.Child)), err)
+		}
+	case plan.Kill:
+		if err := r.kill(op); err != nil {
+			return fmt.Errorf("kill %s: %w", r.describe(int(op.Child)), err)
+		}
+	}
+	return nil
+}
+
+func (r *run) kill(op *plan.Op) error {
+	pid, err := r.numberOf(int(op.Child))
+	if err != nil {
+		return err
+	}
+	// Nobody collects it before this, so the number is still its own.
+	return unix.Kill(pid, unix.Signal(op.Signal))
 }
 
 // openInit takes hold of the first task as soon as there is one, so that it
@@ -244,35 +279,25 @@ func (r *run) writeMaps(op *plan.Op) error {
 	u := &r.forest.UserNamespaces[op.Number]
 	maps := mapsOf(u)
 	pid, err := r.numberOf(int(op.Child))
-	if err == nil {
-		if u.Parent == 0 {
-			err = maps.write(pid)
-		} else if parent, ok := r.mapped[u.Parent]; ok {
-			err = maps.writeFrom(parent, pid)
-		} else {
-			err = errors.New("its parent has no member yet: a fault of the plan")
-		}
-	}
 	if err != nil {
-		return fmt.Errorf("id maps of the user namespace of %s: %w", r.describe(int(op.Child)), err)
+		return err
 	}
 	r.mapped[int(op.Number)] = pid
-	return nil
+	if u.Parent == 0 {
+		return maps.write(pid)
+	}
+	parent, ok := r.mapped[u.Parent]
+	if !ok {
+		return errors.New("its parent has no member yet: a fault of the plan")
+	}
+	return maps.writeFrom(parent, pid)
 }
 
 // allEnded reports whether every task that was to end has done so: what no
 // other task waits for may still be on its way.
 func (r *run) allEnded() (bool, error) {
 	for ; len(r.endings) > 0; r.endings = r.endings[1:] {
-		i := r.endings[0]
-		switch r.mem.state(i) {
-		case stub.Pending:
-			return false, nil
-		case stub.Done:
-			continue
-		}
-		whole := plan.Code(r.mem.ops[i].Code) != plan.ExitThread
-		if gone, err := taskGone(r.mem.trace(i), whole); err != nil || !gone {
+		if ok, err := r.happened(r.endings[0]); !ok || err != nil {
 			return false, err
 		}
 	}

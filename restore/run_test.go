@@ -454,6 +454,10 @@ func TestSignals(t *testing.T) {
 		perish := s.do("i", plan.Op{Code: plan.Perish})
 		s.do("a", plan.Op{Code: plan.Kill, Child: s.actor("i"), Pid: 9, Signal: int32(unix.SIGKILL)}, perish)
 		s.await("a", "i", 9)
+		s.clone("a", "j", plan.NewPID, 1, 10)
+		perish = s.do("j", plan.Op{Code: plan.Perish})
+		s.do("restorer", plan.Op{Code: plan.Kill, Child: s.actor("j"), Signal: int32(unix.SIGKILL)}, perish)
+		s.await("a", "j", 10)
 		s.comm("a")
 		s.do("a", plan.Op{Code: plan.Ignore, Signal: int32(unix.SIGUSR1), Number: 1})
 		s.do("a", plan.Op{Code: plan.Kill, Child: s.actor("a"), Pid: 5, Signal: int32(unix.SIGUSR1)})
@@ -464,8 +468,10 @@ func TestSignals(t *testing.T) {
 			if p := tasks["5"]; p.state != "S" {
 				t.Errorf("a is %q", p.state)
 			}
-			if p := tasks["9/1"]; p.state != "Z" || exitCode(t, p.host) != 9 {
-				t.Errorf("i is %q with %#x", p.state, exitCode(t, p.host))
+			for _, pid := range []string{"9/1", "10/1"} {
+				if p := tasks[pid]; p.state != "Z" || exitCode(t, p.host) != 9 {
+					t.Errorf("%s is %q with %#x", pid, p.state, exitCode(t, p.host))
+				}
 			}
 		})
 	})
