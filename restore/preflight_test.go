@@ -140,7 +140,7 @@ func TestFaultyPlans(t *testing.T) {
 		"has no program":               func(s *script) { s.actor("b") },
 		"is made by nobody":            func(s *script) { s.hold("b") },
 		"makes actor 2, which is":      func(s *script) { s.clone("init", "a", 0, 8) },
-		"operation 1 of 4 is hold":     func(s *script) { s.comm("a") },
+		"operation 1 of 5 is hold":     func(s *script) { s.comm("a") },
 		"is after {9 0}":               func(s *script) { s.do("init", plan.Op{Code: plan.Nop}, plan.Ref{Actor: 9}) },
 		"write-maps is not for it":     func(s *script) { s.do("init", plan.Op{Code: plan.WriteMaps, Number: 1, Child: 2}) },
 		"setsid is not for it":         func(s *script) { s.do("restorer", plan.Op{Code: plan.Setsid}) },

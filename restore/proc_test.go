@@ -131,13 +131,19 @@ func join(numbers []int) string {
 // exitCode is the raw code in /proc/PID/stat.
 func exitCode(t testing.TB, host int) int {
 	t.Helper()
+	fields := statFields(t, host)
+	return atoi(fields[len(fields)-1])
+}
+
+// statFields are those of /proc/PID/stat from the third, the state, on.
+func statFields(t testing.TB, host int) []string {
+	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", host))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, _ := cutLast(string(text), ") ")
-	fields := strings.Fields(rest)
-	return atoi(fields[len(fields)-1])
+	return strings.Fields(rest)
 }
 
 // line is one task as the tests write down what they expect: numbers, comm,

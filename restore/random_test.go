@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restore
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore/model"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+var (
+	randomN    = flag.Int("random.n", 60, "random histories for each class of TestRandomForests")
+	randomSeed = flag.Uint64("random.seed", 1, "seed of TestRandomForests")
+)
+
+// TestRandomForests restores the end states of random legal histories on the
+// kernel, in parallel as the kernel pleases, and compares what /proc shows
+// with the forest. A refusal of the planner is its own business here.
+func TestRandomForests(t *testing.T) {
+	requireRoot(t)
+	each, err := pidMaxEach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, kinds := range []model.Kinds{model.Basic, model.Adopting, model.Entering, model.Owning, model.All} {
+		for _, subtree := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d,subtree=%v", i, subtree), func(t *testing.T) {
+				restored := 0
+				for k := range *randomN {
+					r := rand.New(rand.NewPCG(*randomSeed+uint64(i)<<32, uint64(k)))
+					h, machine := model.GenerateRand(r, model.Config{Kinds: kinds, Subtree: subtree})
+					f, err := machine.Forest(h.Root, h.Mode)
+					if err != nil {
+						continue
+					}
+					p, err := plan.Make(f, plan.Options{OwnPidMax: each, PidMax: 32768})
+					if err != nil {
+						continue
+					}
+					restored++
+					restoreRandom(t, f, p, Options{Memory: Memory(k % 2)})
+					if t.Failed() {
+						var b strings.Builder
+						_ = p.Fprint(&b, f)
+						t.Fatalf("seed %d, history %d (%s memory):\n%s\nplan:\n%s", *randomSeed, k,
+							[]string{"shared", "own"}[k%2], h, &b)
+					}
+				}
+				if restored == 0 {
+					t.Error("no forest was restored")
+				}
+				t.Logf("%d restored", restored)
+			})
+		}
+	}
+}
+
+func restoreRandom(t *testing.T, f *forest.Forest, p *plan.Plan, opts Options) {
+	opts.Stall = 10 * time.Second
+	opts.Verify = func(_ context.Context, root int) error {
+		want, got := forestLines(f), procLines(t, f, root)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		return errSeen
+	}
+	if _, err := Run(context.Background(), f, p, opts); !errors.Is(err, errSeen) {
+		t.Errorf("run: %v", err)
+	}
+	nothingLeft(t)
+}
+
+// seen is what one task looks like: as the forest has it, or as /proc does.
+type seen struct {
+	pid, pgid, sid []int
+	comm, state    string
+	status         int // wait status of a zombie
+	exitSignal     int // of a leader
+}
+
+func (s *seen) String() string {
+	return fmt.Sprintf("%s %s %s pgid %s sid %s status %#x exit signal %d",
+		join(s.pid), s.comm, s.state, join(s.pgid), join(s.sid), s.status, s.exitSignal)
+}
+
+// forestLines walks the forest: a process, then the children of each of its
+// threads in order, indented.
+func forestLines(f *forest.Forest) []string {
+	var list []string
+	var walk func(tgid forest.Tag, indent string)
+	walk = func(tgid forest.Tag, indent string) {
+		for i := range f.Tasks {
+			task := &f.Tasks[i]
+			if task.TGID != tgid {
+				continue
+			}
+			list = append(list, indent+expected(f, task).String())
+			for j := range f.Tasks {
+				if c := &f.Tasks[j]; c.IsLeader() && c.ParentThread == task.Pid {
+					walk(c.TGID, indent+"  ")
+				}
+			}
+		}
+	}
+	walk(f.Root().TGID, "")
+	return list
+}
+
+func expected(f *forest.Forest, task *forest.Task) *seen {
+	own := f.Pid(task.Pid)
+	chain := make([]int, own.Depth()+1) // namespaces from the root's to its own
+	for ns, l := own.Namespace, own.Depth(); l >= 0; l-- {
+		chain[l] = ns
+		ns = f.Namespaces[ns].Parent
+	}
+	at := func(tag forest.Tag) []int {
+		numbers := make([]int, len(chain))
+		for l, ns := range chain {
+			numbers[l] = int(f.NumberIn(tag, ns))
+		}
+		return numbers
+	}
+	s := &seen{pid: at(task.Pid), pgid: at(task.PGID), sid: at(task.SID), comm: task.Comm, state: "S"}
+	if task.State.Exited() {
+		s.state = "Z"
+	}
+	if task.State == forest.Zombie {
+		s.status = int(task.WaitStatus())
+	}
+	if task.IsLeader() {
+		s.exitSignal = int(task.ExitSignal)
+	}
+	return s
+}
+
+// procLines does the same with /proc. Whatever else is in the new namespace
+// is listed, too: nothing of a plan's helpers may be left.
+func procLines(t *testing.T, f *forest.Forest, root int) []string {
+	var list []string
+	var walk func(tgid int, indent string)
+	walk = func(tgid int, indent string) {
+		dir := fmt.Sprintf("/proc/%d/task", tgid)
+		threads, err := readDirInOrder(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tid := range threads {
+			p, ok := readTask(filepath.Join(dir, tid))
+			if !ok {
+				t.Fatalf("task %s went away", tid)
+			}
+			list = append(list, indent+shown(t, p).String())
+			children, err := os.ReadFile(filepath.Join(dir, tid, "children"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range strings.Fields(string(children)) {
+				walk(atoi(c), indent+"  ")
+			}
+		}
+	}
+	walk(root, "")
+	if f.Mode == forest.Subtree {
+		p, _ := readTask(fmt.Sprintf("/proc/%d", root))
+		if n := len(below(t, p.ppid)); n != len(list)+1 {
+			t.Errorf("%d tasks below the holder, %d of them in the forest", n-1, len(list))
+		}
+	}
+	return list
+}
+
+// readDirInOrder lists the threads of a process as the kernel has them, which
+// os.ReadDir would sort.
+func readDirInOrder(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+func shown(t *testing.T, p procTask) *seen {
+	s := &seen{pid: p.pid, pgid: p.pgid, sid: p.sid, comm: p.comm, state: p.state}
+	fields := statFields(t, p.host)
+	if p.state == "Z" && p.threads == "1" {
+		s.status = atoi(fields[len(fields)-1])
+	}
+	if p.host == p.tgid {
+		const exitSignal = 38 - 3 // proc(5) counts from 1; the third is first here
+		s.exitSignal = atoi(fields[exitSignal])
+	}
+	return s
+}
