@@ -39,7 +39,7 @@ func (p *planner) hold() {
 		parent: none, session: forest.Inherited, group: forest.Inherited, birth: free,
 		standIn: none, late: none, curParent: none, born: true,
 		curSession: forest.Inherited, curGroup: forest.Inherited,
-		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
+		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
 	})
 	p.plan.Actors[Init] = Actor{Role: RoleHolder, Task: none, Why: "number 1 of the new namespace: reaps, and ends with the root"}
 	p.holder = n

@@ -25,8 +25,6 @@ func (p *planner) checkTask(i int32) {
 	t := &p.f.Tasks[i]
 	nd := &p.nodes[i]
 	switch t.State {
-	case forest.Stopped:
-		p.unsupported(i, "it is stopped by signal %d: let it continue first", t.StopSignal)
 	case forest.Traced:
 		p.unsupported(i, "it is being traced: detach the tracer first")
 	case forest.ExitingInit:
@@ -46,6 +44,7 @@ func (p *planner) checkTask(i int32) {
 	if t.State.Exited() {
 		p.checkExited(i)
 	}
+	p.checkStopped(i)
 	p.checkParent(i)
 	if p.isInit(i) {
 		p.checkInit(i)
@@ -72,6 +71,47 @@ func (p *planner) checkExited(i int32) {
 	case sig != 0 && !fatal(sig):
 		p.refuseNode(Unreachable, i, "it cannot have been killed by signal %d, which does not kill", sig)
 	}
+}
+
+// checkStopped refuses stops that could not be made once everything else is in
+// place.
+func (p *planner) checkStopped(i int32) {
+	sig, stopped, runs := int32(0), int32(none), int32(none)
+	for _, t := range p.threadsOf(i) {
+		switch p.f.Tasks[t].State {
+		case forest.Stopped:
+			stopped, sig = t, p.f.Tasks[t].StopSignal
+		case forest.Running:
+			runs = t
+		}
+	}
+	switch {
+	case stopped == none:
+	case runs != none:
+		p.unsupported(i, "its thread %s is stopped and its thread %s is not", p.name(stopped), p.name(runs))
+	case i == 0 && p.f.Mode == forest.Container:
+		p.unsupported(i, "the root is stopped by signal %d, and could not take part in its own restore: let it continue first", sig)
+	case sig != sigStop && p.orphaned(p.nodes[i].group):
+		p.unsupported(i, "it is stopped by signal %d, and its group %s has been orphaned since: that signal stops nobody there any more (kernel-rules 22)",
+			sig, p.f.TagName(p.nodes[i].group))
+	}
+}
+
+// orphaned reports whether no member of group g has a parent in another group
+// of its session (will_become_orphaned_pgrp, kernel/exit.c). A parent outside
+// the forest does not count: after a restore it is another.
+func (p *planner) orphaned(g forest.Tag) bool {
+	for _, m := range p.x.Group(g) {
+		t := &p.f.Tasks[m]
+		parent := p.x.TaskOf(t.Parent)
+		if t.State == forest.Zombie || parent == forest.None {
+			continue
+		}
+		if o := &p.f.Tasks[parent]; o.PGID != t.PGID && o.SID == t.SID {
+			return false
+		}
+	}
+	return true
 }
 
 // fatal reports whether the default action of sig ends a process (signal(7)).

@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // finish ends the helpers, gives the tasks what they can only get once
 // everybody is in place, and lets those end that have ended.
@@ -69,7 +73,7 @@ func (p *planner) discard(parent int32, signal int32) {
 	switch {
 	case !fatal(signal) && !stops(signal):
 	case signal == sigKill || signal == sigStop:
-		if !p.isInit(parent) {
+		if !p.isInit(p.nodes[parent].leader) {
 			p.unsupported(parent, "a child of it that has ended has exit signal %d, which nobody can block", signal)
 		}
 	default:
@@ -300,10 +304,51 @@ func (p *planner) endZombie(i int32) {
 	if killed {
 		p.kill(i, parent, sig, append(after, p.lastOf(i), nd.arrived, p.nodes[parent].arrivedKids))
 	}
-	p.do(parent, Op{
+	done := p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
 	}, nd.arrived, p.nodes[parent].arrivedKids)
+	p.deaths = append(p.deaths, done)
 	p.discard(parent, nd.signal)
+}
+
+// fenceStops is where all deaths are over, if anybody is to be stopped.
+func (p *planner) fenceStops() {
+	if !slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.Stopped }) {
+		return
+	}
+	by := int32(0)
+	if p.holder != none {
+		by = p.holder
+	}
+	if p.f.Tasks[0].State.Exited() && p.holder == none {
+		by = p.waits(0)
+	}
+	p.stops = p.do(by, Op{Code: Nop, Child: none}, p.deaths...)
+}
+
+// stopChildren plans that thread i stops those of its children that are
+// stopped in the end. Those of a leader that has ended are its first thread's.
+func (p *planner) stopChildren(i int32) {
+	kids := p.nodes[i].kids
+	if l := p.nodes[i].leader; l != i && p.waits(l) == i {
+		kids = append(slices.Clone(kids), p.nodes[l].kids...)
+	}
+	for _, k := range kids {
+		var held []Ref
+		stop := Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[i].ns)}
+		for _, th := range p.threadsOf(k) {
+			if t := &p.f.Tasks[th]; t.State == forest.Stopped {
+				stop.Signal, stop.Number = t.StopSignal, 0
+				if t.StopReported {
+					stop.Number = 1
+				}
+				held = append(held, p.nodes[th].held)
+			}
+		}
+		if stop.Signal != 0 {
+			p.do(i, stop, append(held, p.stops)...)
+		}
+	}
 }
 
 // kill plans the death of an init by its parent, or if that has lost the
@@ -319,15 +364,21 @@ func (p *planner) kill(i, parent, sig int32, after []Ref) {
 	p.do(parent, op, after...)
 }
 
-// rest ends the programs of all that stay.
+// rest ends the programs of all that stay. Stops come last of all, after every
+// death: one could send SIGCONT to those that are stopped (kernel-rules 22).
+// Who stops others holds after them, so this goes from the leaves up.
 func (p *planner) rest() {
-	for i := int32(0); i < p.tasks; i++ {
-		t := &p.f.Tasks[i]
-		if t.State.Exited() {
+	p.fenceStops()
+	for i := p.tasks - 1; i >= 0; i-- {
+		if p.f.Tasks[i].State.Exited() {
 			continue
 		}
 		p.setPdeath(i)
-		p.do(i, Op{Code: Hold, Child: none})
+		p.stopChildren(i)
+		p.nodes[i].held = p.do(i, Op{Code: Hold, Child: none})
+	}
+	if p.holder != none {
+		p.stopChildren(p.holder)
 	}
 	if p.holder != none {
 		p.do(p.holder, Op{Code: Serve, Child: none})

@@ -62,6 +62,8 @@ type planner struct {
 	mapped       []Ref   // by user namespace: what wrote its maps
 	barrier      Ref     // after all of identity
 	userJoins    []userJoin
+	deaths       []Ref           // when zombies were seen to be dead
+	stops        Ref             // after all of deaths
 	deadInits    map[int32]int32 // by namespace: the helper that leaves it dead
 	holders      map[int32][]Ref // by init: who took its namespace for children
 
@@ -102,7 +104,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 
 		deadInits: make(map[int32]int32),
 
-		lastAdoption: noRef, barrier: noRef, holder: none,
+		lastAdoption: noRef, barrier: noRef, stops: noRef, holder: none,
 	}
 }
 

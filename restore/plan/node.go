@@ -59,6 +59,7 @@ type node struct {
 	arrivedKids Ref // when the entrant in its place left it its children
 	changed     Ref // of a leader: the last change of its session or group
 	lastBorn    Ref // its last Clone of a process
+	held        Ref // its Hold
 	groupRef    Ref // what founded the group with its number
 	founded     bool
 	ended       bool // a helper that was told to end
@@ -119,7 +120,7 @@ func (p *planner) index() {
 			session: t.SID, group: t.PGID, signal: t.ExitSignal,
 			leads: t.IsLeader() && t.SID == t.Pid,
 			birth: free, standIn: none, late: none, curParent: none,
-			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
+			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
 		}
 		if th := x.Threads(i); len(th) > 1 {
 			p.nodes[i].threads = th[1:]
@@ -177,7 +178,7 @@ func (p *planner) leaveToThreads() {
 			continue
 		}
 		heir := &p.nodes[nd.threads[0]]
-		if slices.ContainsFunc(heir.kids, func(k int32) bool { return p.f.Tasks[k].PdeathSignal != 0 }) {
+		if slices.ContainsFunc(heir.kids, p.feelsDeath) {
 			continue
 		}
 		for _, k := range heir.kids {
@@ -185,6 +186,12 @@ func (p *planner) leaveToThreads() {
 		}
 		nd.kids, heir.kids = heir.kids, nil
 	}
+}
+
+// feelsDeath reports whether a thread of the process that k leads has a
+// parent-death signal.
+func (p *planner) feelsDeath(k int32) bool {
+	return slices.ContainsFunc(p.threadsOf(k), func(t int32) bool { return p.f.Tasks[t].PdeathSignal != 0 })
 }
 
 // waits is the thread that can wait for the children of thread n in the end.
@@ -204,7 +211,7 @@ func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 
 		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role, why: why,
 		parent: none, ns: ns, tag: tag, signal: forest.SIGCHLD,
 		birth: free, standIn: none, late: none, curParent: none, end: n + 1,
-		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
+		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
 	}
 	if tag == 0 {
 		nd.numbers = p.takeNumbers(ns)

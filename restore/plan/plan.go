@@ -120,6 +120,10 @@ const (
 	// at its Perish: an init dies by nothing it sends itself. The restorer
 	// knows Child by its pidfd instead.
 	Kill
+	// Stop sends Signal to the process of Child (Pid), all of whose threads
+	// are at their Hold, and waits until it has stopped; with Number 1 it
+	// lets wait report the stop (waitid with WSTOPPED), with 0 not.
+	Stop
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable
 	// Pdeath sets PR_SET_PDEATHSIG to Signal.
@@ -155,7 +159,7 @@ const (
 var codes = [...]string{
 	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
 	"join-user", "unshare-pid", "unshare-user", "write-maps", "comm",
-	"set-ids", "ignore", "kill",
+	"set-ids", "ignore", "kill", "stop",
 	"undumpable", "pdeath", "cursor", "pid-max", "nop", "hold",
 	"exit-thread", "exit-group", "die", "perish", "serve", "end",
 }

@@ -66,7 +66,7 @@ func (p *Plan) describe(f *forest.Forest, op *Op) string {
 			group = fmt.Sprint(op.Number)
 		}
 		fmt.Fprintf(&b, " %s into group %s", who, group)
-	case Kill:
+	case Kill, Stop:
 		fmt.Fprintf(&b, " %s (%d) by signal %d", p.Name(f, op.Child), op.Pid, op.Signal)
 	case Reap, Await:
 		fmt.Fprintf(&b, " %s (%d)", p.Name(f, op.Child), op.Pid)
