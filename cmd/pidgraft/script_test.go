@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/internal/testforest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"pidgraft": main})
+}
+
+// The scripts read as the manual: each shows what a command does and how it
+// fails. Those that need privileges begin with [!root] skip.
+func TestScripts(t *testing.T) {
+	images, err := filepath.Abs("../../image/testdata/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("IMAGES", images)
+			e.Setenv("TERM", "xterm")
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			return cond == "root" && os.Geteuid() == 0, nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"forest": cmdForest, "code": cmdCode, "kill-pid": cmdKillPID, "chop": cmdChop,
+			"same-but-time": cmdSameButTime, "mode": cmdMode, "only": cmdOnly,
+		},
+	})
+}
+
+// forest NAME FILE builds the forest that FILE describes and sets NAME to the
+// number of its root. It dies with the script.
+func cmdForest(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: forest NAME FILE")
+	}
+	f, err := testforest.New()
+	ts.Check(err)
+	ts.Defer(func() {
+		if err := f.Kill(); err != nil {
+			ts.Logf("%v", err)
+		}
+	})
+	ts.Check(f.Run(ts.ReadFile(args[1])))
+	ts.Setenv(args[0], strconv.Itoa(f.Root()))
+}
+
+// code N COMMAND... runs a command that must end with exit code N.
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := err.(interface{ ExitCode() int })
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// kill-pid FILE kills the process whose number FILE holds.
+func cmdKillPID(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: kill-pid FILE")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	ts.Check(unix.Kill(pid, unix.SIGKILL))
+}
+
+// chop FROM TO N writes the first N bytes of FROM to TO.
+func cmdChop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: chop FROM TO N")
+	}
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(ts.ReadFile(args[0])[:n]), 0o600))
+}
+
+// same-but-time A B compares two images without the time of the dump.
+func cmdSameButTime(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: same-but-time A B")
+	}
+	var encoded [2]bytes.Buffer
+	for i, name := range args {
+		f, err := image.Read(strings.NewReader(ts.ReadFile(name)))
+		ts.Check(err)
+		f.Producer.Time = 0
+		ts.Check(image.Write(&encoded[i], f))
+	}
+	if !bytes.Equal(encoded[0].Bytes(), encoded[1].Bytes()) {
+		ts.Fatalf("%s and %s differ", args[0], args[1])
+	}
+}
+
+// mode FILE OCTAL checks the permissions of a file.
+func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE OCTAL")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := strconv.FormatUint(uint64(info.Mode().Perm()), 8); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
+
+// only DIR FILE... checks that a directory holds these files and no others,
+// hidden ones included.
+func cmdOnly(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: only DIR FILE...")
+	}
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got, want := strings.Join(names, " "), strings.Join(args[1:], " "); got != want {
+		ts.Fatalf("%s holds %q, want %q", args[0], got, want)
+	}
+}
