@@ -24,7 +24,6 @@ type program struct {
 	thread    []bool  // the actor is a thread of its maker's process
 	process   []int32 // the actor that leads its process
 	committer int32
-	init      struct{ pdeath int32 }
 	collected []bool // some actor sees the process end by wait
 	holds     int
 }
@@ -137,9 +136,6 @@ func (g *program) checkOp(a int, op *plan.Op) error {
 		if op.Signal < 0 || op.Signal > 64 || op.Code != plan.Pdeath && op.Signal == 0 {
 			return fmt.Errorf("signal %d", op.Signal)
 		}
-		if op.Code == plan.Pdeath && a == plan.Init {
-			g.init.pdeath = op.Signal
-		}
 	case plan.ExitThread:
 		if op.Number&^0xff00 != 0 {
 			return fmt.Errorf("a thread cannot end itself with status %#x", op.Number)
@@ -222,10 +218,11 @@ func (g *program) chooseCommitter() error {
 	}
 	for a := range g.plan.Actors {
 		if g.process[a] == plan.Init && g.thread[a] && g.lastOp(a).Code == plan.Hold {
-			if g.init.pdeath != 0 {
-				return fmt.Errorf("plan: parent-death signal of a root whose leader is dead")
-			}
 			g.committer = int32(a)
+			if g.opts.Detach && g.pdeathOf(plan.Init) != 0 {
+				return &CannotRunError{"the parent of a root whose leader is dead and has a parent-death signal",
+					"it would fire when the restorer leaves: restore without detaching"}
+			}
 			return nil
 		}
 	}
@@ -242,6 +239,17 @@ func (g *program) leader(a int32) int32 {
 func (g *program) lastOp(a int) *plan.Op {
 	ops := g.plan.Actors[a].Ops
 	return &ops[len(ops)-1]
+}
+
+// pdeathOf is the parent-death signal that an actor ends up with.
+func (g *program) pdeathOf(a int) int32 {
+	var signal int32
+	for i := range g.plan.Actors[a].Ops {
+		if op := &g.plan.Actors[a].Ops[i]; op.Code == plan.Pdeath {
+			signal = op.Signal
+		}
+	}
+	return signal
 }
 
 // index of the operation in the stub's memory.
@@ -289,13 +297,16 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 		NActors: uint32(len(actors)), NOps: uint32(len(ops)),
 		Birth: birthIndex, Init: plan.Init, Committer: uint32(g.committer),
 		NHolds: uint32(g.holds), RootNumber: g.rootNumber(),
-		InitPdeath: g.init.pdeath, SelfPidfd: -1,
+		Pdeath: g.pdeathOf(int(g.committer)), SelfPidfd: -1,
 	}
 	if g.opts.Memory == OwnMemory {
 		hdr.Flags |= stub.OwnMemory
 	}
 	if g.opts.Detach {
 		hdr.Flags |= stub.Detach
+	}
+	if g.committer != plan.Init {
+		hdr.LeaderPdeath = g.pdeathOf(plan.Init)
 	}
 	hdr.Report = uint32(d.at())
 	d.zeros(SuccessMax)
@@ -320,8 +331,8 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 				continue
 			}
 			g.encodeOp(out, op, d)
-			if op.Code == plan.Pdeath && int32(a) == g.committer {
-				out.Code = uint8(plan.Nop) // done at the commit
+			if op.Code == plan.Pdeath && (a == plan.Init || int32(a) == g.committer) {
+				out.Code = uint8(plan.Nop) // at the commit, or as a leader dies
 			}
 			if ending(op.Code) && !g.collected[g.process[a]] {
 				out.Mark |= stub.MarkTrace

@@ -39,7 +39,7 @@ func mapText(extents []forest.Extent) string {
 	return b.String()
 }
 
-// writeMaps writes the maps of the user namespace of process pid, whose
+// write writes the maps of the user namespace of process pid, whose
 // parent is this process's own.
 func (m idMaps) write(pid int) error {
 	for _, file := range []struct{ name, text string }{
@@ -57,16 +57,15 @@ func (m idMaps) write(pid int) error {
 	return nil
 }
 
-// writeFrom does the same from inside the parent user namespace, that of
-// process parent, in a run of the stub: only there has a writer the right to,
-// and no process with threads can go there (userns_install).
-func (m idMaps) writeFrom(parent, pid int) error {
-	fd, err := unix.PidfdOpen(parent, 0)
+// writeInside does the same from inside the parent user namespace, in a run of
+// the stub: only there has a writer the right to, and no process with threads
+// can go there (userns_install).
+func (m idMaps) writeInside(pid int) error {
+	parent, err := parentUserNamespace(pid)
 	if err != nil {
-		return fmt.Errorf("pidfd_open: %w", err)
+		return err
 	}
-	member := os.NewFile(uintptr(fd), "member")
-	defer member.Close()
+	defer parent.Close()
 	proc, err := os.Open(filepath.Join("/proc", fmt.Sprint(pid)))
 	if err != nil {
 		return err
@@ -77,7 +76,7 @@ func (m idMaps) writeFrom(parent, pid int) error {
 		return err
 	}
 	defer binary.Close()
-	cmd := stubCommand(binary, member, proc)
+	cmd := stubCommand(binary, parent, proc)
 	cmd.Args = append(cmd.Args, m.uid, m.gid, m.setgroups)
 	var what bytes.Buffer
 	cmd.Stderr = &what
@@ -87,4 +86,19 @@ func (m idMaps) writeFrom(parent, pid int) error {
 		return fmt.Errorf("%s: %w", what.String(), syscall.Errno(exit.ExitCode()))
 	}
 	return err
+}
+
+// parentUserNamespace is the parent of the user namespace of process pid. It
+// may have no member that lives.
+func parentUserNamespace(pid int) (*os.File, error) {
+	own, err := os.Open(filepath.Join("/proc", fmt.Sprint(pid), "ns/user"))
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	fd, err := unix.IoctlRetInt(int(own.Fd()), unix.NS_GET_PARENT)
+	if err != nil {
+		return nil, fmt.Errorf("parent of its user namespace: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "parent user namespace"), nil
 }

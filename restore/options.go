@@ -44,8 +44,8 @@ type Options struct {
 	// Verify, if not nil, is asked whether the forest below process pid (a
 	// number of this process's namespace; the forest's root) is what it
 	// ought to be. Everything is in place then but one thing: until the
-	// commit the first task of the new namespace has SIGKILL as its
-	// parent-death signal. An error undoes the restore.
+	// commit the first task of the new namespace (if it is a dead leader,
+	// another thread of it) has SIGKILL as its parent-death signal. An error undoes the restore.
 	Verify func(ctx context.Context, pid int) error
 	// Success, if not nil, is called last before the commit. What it
 	// returns (at most SuccessMax bytes) is written to Stdout by the first

@@ -23,11 +23,10 @@ type run struct {
 	*program
 	mem         *shared
 	coordinator *coordinator
-	init        *os.File    // pidfd of the new namespace's first task
-	root        *os.File    // pidfd of the forest's root, once there is a commit
-	next        int         // the restorer's own next operation
-	mapped      map[int]int // user namespace to a member of it
-	endings     []uint32    // operations whose tasks must be seen to end
+	init        *os.File // pidfd of the new namespace's first task
+	root        *os.File // pidfd of the forest's root, once there is a commit
+	next        int      // the restorer's own next operation
+	endings     []uint32 // operations whose tasks must be seen to end
 
 	committing atomic.Bool   // the decision is being made
 	committed  chan struct{} // closed when the forest has been reported
@@ -60,7 +59,7 @@ func Run(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Res
 	}
 	defer c.close()
 
-	r := &run{program: g, mem: mem, coordinator: c, mapped: make(map[int]int),
+	r := &run{program: g, mem: mem, coordinator: c,
 		committed: make(chan struct{})}
 	defer r.closeFiles()
 	ctx, stop := r.watchSignals(ctx)
@@ -187,6 +186,9 @@ func (r *run) allHeld() (bool, error) {
 	if err := r.openInit(); err != nil {
 		return false, err
 	}
+	if r.init == nil {
+		return false, nil // it may run before its maker says its number
+	}
 	ops := r.plan.Actors[plan.Restorer].Ops
 	for ; r.next < len(ops); r.next++ {
 		op := &ops[r.next]
@@ -200,8 +202,7 @@ func (r *run) allHeld() (bool, error) {
 		}
 		r.mem.finish(r.index(plan.Ref{Actor: plan.Restorer, Op: int32(r.next)}))
 	}
-	// all may be held before the coordinator has said whom it made
-	return r.init != nil && r.mem.held() == uint32(r.holds), nil
+	return r.mem.held() == uint32(r.holds), nil
 }
 
 // happened reports whether an operation is done; an ending is when its task
@@ -282,15 +283,10 @@ func (r *run) writeMaps(op *plan.Op) error {
 	if err != nil {
 		return err
 	}
-	r.mapped[int(op.Number)] = pid
 	if u.Parent == 0 {
 		return maps.write(pid)
 	}
-	parent, ok := r.mapped[u.Parent]
-	if !ok {
-		return errors.New("its parent has no member yet: a fault of the plan")
-	}
-	return maps.writeFrom(parent, pid)
+	return maps.writeInside(pid)
 }
 
 // allEnded reports whether every task that was to end has done so: what no

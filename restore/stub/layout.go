@@ -102,10 +102,10 @@ type Plan struct {
 	Committer      uint32
 	NHolds         uint32
 	RootNumber     int32
-	InitPdeath     int32
+	Pdeath         int32
 	Report         uint32
 	ReportLen      uint32
-	_              uint32
+	LeaderPdeath   int32
 	ExecPath       uint64
 	ExecArgv       uint64
 

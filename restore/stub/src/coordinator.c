@@ -192,7 +192,7 @@ static void await_word(struct actor *init)
  */
 static void commit(struct actor *init)
 {
-	u32 enough = PLAN->init_pdeath ? COMMIT_LEAVE : COMMIT_DONE;
+	u32 enough = PLAN->pdeath ? COMMIT_LEAVE : COMMIT_DONE;
 	s32 pid = init->pid;
 	int pidfd = init->pidfd;
 	long error;

@@ -49,13 +49,15 @@ long exit_thread(u32 self, struct op *op)
 	long error;
 
 	/*
-	 * The parent-death signal of a dead leader still kills its process,
-	 * so another thread must have one before this one gives its up.
+	 * The parent-death signal of a dead leader still reaches its process,
+	 * so another thread must guard the restore before this one leaves
+	 * with the one that the image has.
 	 */
 	if (self == PLAN->init && self != PLAN->committer) {
 		while (!load(&PLAN->armed))
 			futex_wait(&PLAN->armed, 0, 0);
-		error = sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
+		error = sys2(__NR_prctl, PR_SET_PDEATHSIG,
+			     PLAN->leader_pdeath);
 		if (error < 0)
 			return error;
 	}

@@ -62,7 +62,7 @@ static int write_report(void)
  */
 static void commit(void)
 {
-	s32 pdeath = PLAN->init_pdeath;
+	s32 pdeath = PLAN->pdeath;
 
 	sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
 	if (pdeath && (PLAN->flags & PLAN_DETACH)) {

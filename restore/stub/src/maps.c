@@ -5,8 +5,8 @@
  * (map_write, kernel/user_namespace.c), which a process with threads, such as
  * one of Go, cannot enter.
  *
- * Descriptor 3: pidfd of a member of the parent. 4: /proc/PID of a member of
- * the namespace. Arguments: uid map, gid map, setgroups; empty: not written.
+ * Descriptor 3: the parent user namespace. 4: /proc/PID of a member of the
+ * namespace. Arguments: uid map, gid map, setgroups; empty: not written.
  * The exit status is an errno, what failed is on descriptor 2.
  */
 #include <linux/fcntl.h>

@@ -158,10 +158,10 @@ struct plan {
 	u32 committer;	/* actor of Init's process that commits */
 	u32 nholds;
 	s32 root_number;	/* of the root, as the holder sees it */
-	s32 init_pdeath;	/* pdeath_signal of Init after the commit */
+	s32 pdeath;	/* pdeath_signal of the committer after the commit */
 	u32 report;	/* byte offset and length of the line that reports */
 	u32 report_len;	/* success, to be written by Init */
-	u32 pad0;
+	s32 leader_pdeath;	/* of Init, if it is dead by then */
 	u64 exec_path;	/* addresses */
 	u64 exec_argv;
 
