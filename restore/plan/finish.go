@@ -311,7 +311,8 @@ func (p *planner) endZombie(i int32) {
 	p.discard(parent, nd.signal)
 }
 
-// fenceStops is where all deaths are over, if anybody is to be stopped.
+// fenceStops is where all deaths, adoptions and changes of groups are over, if
+// anybody is to be stopped: they decide which groups are orphaned.
 func (p *planner) fenceStops() {
 	if !slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.Stopped }) {
 		return
@@ -323,7 +324,13 @@ func (p *planner) fenceStops() {
 	if p.f.Tasks[0].State.Exited() && p.holder == none {
 		by = p.waits(0)
 	}
-	p.stops = p.do(by, Op{Code: Nop, Child: none}, p.deaths...)
+	after := append(p.deaths, p.lastAdoption)
+	for i := range p.nodes {
+		if p.nodes[i].changed != noRef {
+			after = append(after, p.nodes[i].changed)
+		}
+	}
+	p.stops = p.do(by, Op{Code: Nop, Child: none}, after...)
 }
 
 // stopChildren plans that thread i stops those of its children that are
@@ -343,6 +350,8 @@ func (p *planner) stopChildren(i int32) {
 					stop.Number = 1
 				}
 				held = append(held, p.nodes[th].held)
+			} else {
+				held = append(held, p.lastOf(th)) // a leader that has ended
 			}
 		}
 		if stop.Signal != 0 {
