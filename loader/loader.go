@@ -61,6 +61,7 @@ type Loader struct {
 	// namespaces, from being freed: their addresses stay theirs. -1 with
 	// Machine.
 	pidfd    int
+	pid      int // the root's number here
 	scope    Scope
 	target   bpf.PidsTarget
 	watching []link.Link
@@ -147,7 +148,7 @@ func (l *Loader) pin(pid int) (int, error) {
 	case err != nil:
 		return 0, explain(fmt.Sprintf("open a pidfd of process %d", pid), err)
 	}
-	l.pidfd = fd
+	l.pidfd, l.pid = fd, pid
 	return pid, nil
 }
 

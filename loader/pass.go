@@ -52,24 +52,23 @@ func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
 	}
 	s.Namespace = collector.ID(l.target.Ns)
 	s.Self = collector.ID(l.target.Self)
-	if l.scope != Machine {
-		s.Root = l.root(s)
-		if s.Root == 0 || !l.alive() {
-			return nil, fmt.Errorf("process %d: %w: it ended while it was looked at", l.target.Nr, ErrNoProcess)
-		}
+	if l.scope == Machine {
+		return s, nil
 	}
-	return s, nil
-}
-
-// root is the thread-group leader whose pid is the root's pid object.
-func (l *Loader) root(s *collector.Snapshot) collector.ID {
 	for i := range s.Tasks {
 		t := &s.Tasks[i]
+		// Not by address: an exec by another thread changes that.
 		if t.Pid == collector.ID(l.target.Pid) && t.GroupLeader == t.ID {
-			return t.ID
+			s.Root = t.ID
+		}
+		if t.ID == s.Self {
+			return nil, fmt.Errorf("process %d: %w", l.pid, ErrSelf)
 		}
 	}
-	return 0
+	if s.Root == 0 || !l.alive() {
+		return nil, fmt.Errorf("process %d: %w: it ended while it was looked at", l.pid, ErrNoProcess)
+	}
+	return s, nil
 }
 
 // passTasks runs the task iterator to its end, emptying the ring whenever the

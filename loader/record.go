@@ -68,8 +68,8 @@ func (c *cursor) done(k string) error {
 	return nil
 }
 
-// maps are the id maps of a user namespace, which come in parts.
-type maps struct {
+// idMaps are the id maps of a user namespace, which come in parts.
+type idMaps struct {
 	uid, gid []collector.Extent
 }
 
@@ -82,7 +82,7 @@ type userNamespace struct {
 // records collects what the programs write into the ring, one pass at a time.
 type records struct {
 	snapshot       *collector.Snapshot
-	maps           map[collector.ID]*maps
+	maps           map[collector.ID]*idMaps
 	userNamespaces []userNamespace
 	// undecided are tasks with more ancestors than the programs climb.
 	undecided map[collector.ID]bool
@@ -96,7 +96,7 @@ func newRecords(sizeHint int) *records {
 			Tasks: make([]collector.Task, 0, sizeHint),
 			Pids:  make([]collector.Pid, 0, sizeHint),
 		},
-		maps:      make(map[collector.ID]*maps),
+		maps:      make(map[collector.ID]*idMaps),
 		undecided: make(map[collector.ID]bool),
 	}
 }
@@ -273,18 +273,18 @@ func (r *records) addExtents(c *cursor) error {
 	if err := c.done("extents record"); err != nil {
 		return err
 	}
+	if which != extentsUID && which != extentsGID {
+		return fmt.Errorf("extents record: unknown map %d", which)
+	}
 	m := r.maps[id]
 	if m == nil {
-		m = new(maps)
+		m = new(idMaps)
 		r.maps[id] = m
 	}
-	switch which {
-	case extentsUID:
+	if which == extentsUID {
 		m.uid = splice(m.uid, first, part)
-	case extentsGID:
+	} else {
 		m.gid = splice(m.gid, first, part)
-	default:
-		return fmt.Errorf("extents record: unknown map %d", which)
 	}
 	return nil
 }
@@ -304,7 +304,7 @@ func (r *records) finish() *collector.Snapshot {
 	for _, u := range r.userNamespaces {
 		m := r.maps[u.ID]
 		if m == nil {
-			m = new(maps)
+			m = new(idMaps)
 		}
 		if len(m.uid) != u.uids || len(m.gid) != u.gids {
 			continue
