@@ -238,7 +238,13 @@ func (k *Kernel) releaseTask(t *task) {
 		return
 	}
 	k.putPid(t.pid)
-	if p.leader.state == zombie && p.threads == 1 && k.doNotifyParent(p) {
+	if p.leader.state != zombie || p.threads > 1 {
+		return
+	}
+	if p.groupExit { // not on older kernels; wait reports the same
+		p.leader.exitCode = p.groupExitCode
+	}
+	if k.doNotifyParent(p) {
 		k.releaseTask(p.leader)
 	}
 }

@@ -127,6 +127,10 @@ func (k *Kernel) Exec(actor TaskID) Errno {
 	p.noChildWait = false
 	cur.noExec = false
 	cur.execID++
+	// Root's capabilities come back or go with what uid 0 is in there
+	// (cap_bprm_creds_from_file): none before its map is written.
+	root, ok := cur.cred.user.toKernel(0, (*userNS).uids)
+	cur.cred.caps = ok && cur.cred.euid == root
 	k.settle()
 	return 0
 }

@@ -20,6 +20,8 @@ type Config struct {
 	// Failing keeps steps that the kernel refuses. Otherwise they are left
 	// out, but for those that move an id cursor all the same.
 	Failing bool
+	// FromOutside has only the outsider send signals.
+	FromOutside bool
 }
 
 func (c Config) defaults() Config {
@@ -87,11 +89,17 @@ func GenerateFrom(pick Picker, c Config) (*History, *Kernel) {
 	g.makeRoot()
 	n := c.MinSteps + pick(c.MaxSteps-c.MinSteps+1)
 	// A proposal may find nothing to act upon: tries are bounded too.
-	for tries := 4 * n; len(g.h.Steps) <= n && tries > 0 && g.root.alive > 0; tries-- {
+	for tries := 4 * n; len(g.h.Steps) <= n && tries > 0 && g.goesOn(); tries-- {
 		g.propose(g.kinds[pick(len(g.kinds))])
 	}
 	g.h.Root = g.root.leader.id
 	return g.h, g.k
+}
+
+// goesOn reports whether the root and the outsider live: a hangup of an
+// orphaned group can end either (rule 22).
+func (g *generator) goesOn() bool {
+	return g.root.alive > 0 && !g.k.tasks[Outsider].exiting
 }
 
 // weights say how often each kind is proposed.
@@ -175,7 +183,7 @@ func (g *generator) anyActor() *task { return g.some((*task).runs) }
 // sender is who sends a signal to t: the outsider, which every init heeds, or
 // a task that sees t.
 func (g *generator) sender(t *task) TaskID {
-	if g.pick(2) == 1 {
+	if !g.c.FromOutside && g.pick(2) == 1 {
 		if a := g.some(func(a *task) bool { return a.runs() && t.pid.numberIn(a.pid.ns) != 0 }); a != nil {
 			return a.id
 		}

@@ -132,7 +132,7 @@ func (k *Kernel) apply(s *Step) (errno Errno) {
 	case NewSession:
 		errno = k.Setsid(s.Actor)
 	case JoinGroup, MoveChild:
-		errno = k.Setpgid(s.Actor, k.numberFor(s.Actor, s.Target), k.numberFor(s.Actor, s.Group))
+		errno = k.Setpgid(s.Actor, k.number(s.Actor, s.Target, (*task).current), k.number(s.Actor, s.Group, (*task).born))
 	case Reaper:
 		errno = k.SetSubreaper(s.Actor, s.Number != 0)
 	case UnsharePID:
@@ -167,18 +167,23 @@ func (k *Kernel) apply(s *Step) (errno Errno) {
 	return errno
 }
 
-// numberFor is what actor calls the object made for target: 0 for no target, a
-// number that nobody has if it does not see it.
-func (k *Kernel) numberFor(actor, target TaskID) int32 {
+// number is what actor calls an object of target: 0 for no target, a number
+// that nobody has if it does not see it.
+func (k *Kernel) number(actor, target TaskID, object func(*task) *pid) int32 {
 	a, t := k.task(actor), k.task(target)
 	if a == nil || t == nil {
 		return 0
 	}
-	if nr := t.bornPid.numberIn(a.pid.ns); nr != 0 {
+	if nr := object(t).numberIn(a.pid.ns); nr != 0 {
 		return nr
 	}
 	return pidMaxDefault
 }
+
+// The object that a task has now, and the one that was made for it: exec gives
+// a thread its leader's (rule 12).
+func (t *task) current() *pid { return t.pid }
+func (t *task) born() *pid    { return t.bornPid }
 
 // Replay makes the steps on a new machine. It fails if one ends otherwise than
 // the history says.

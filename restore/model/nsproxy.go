@@ -49,6 +49,9 @@ func (k *Kernel) Setns(actor, target TaskID) Errno {
 		return k.fail(ESRCH, "task %d has ended and has no namespaces", target)
 	}
 	ns := t.pid.ns
+	if !cur.mayAccess(t) {
+		return k.fail(EPERM, "no right to look at task %d", target)
+	}
 	if !cur.cred.nsCapable(ns.owner) || !cur.cred.nsCapable(cur.cred.user) {
 		return k.fail(EPERM, "no capability in the namespace's owner (rule 9)")
 	}
@@ -57,6 +60,19 @@ func (k *Kernel) Setns(actor, target TaskID) Errno {
 	}
 	cur.childNS = ns
 	return 0
+}
+
+// mayAccess reports whether t may use a pidfd of other for setns
+// (validate_nsset, ptrace_may_access). other's memory is taken to be dumpable.
+func (t *task) mayAccess(other *task) bool {
+	c, o := &t.cred, &other.cred
+	switch {
+	case t.proc == other.proc || c.nsCapable(o.user):
+		return true
+	case c.uid != o.uid || c.uid != o.euid || c.gid != o.gid || c.gid != o.egid:
+		return false
+	}
+	return c.user == o.user && !o.caps // cap_ptrace_access_check
 }
 
 // SetnsUser lets the actor enter the user namespace of target: rule 9
@@ -72,6 +88,8 @@ func (k *Kernel) SetnsUser(actor, target TaskID) Errno {
 	}
 	u := t.cred.user
 	switch {
+	case !cur.mayAccess(t):
+		return k.fail(EPERM, "no right to look at task %d", target)
 	case u == cur.cred.user:
 		return k.fail(EINVAL, "it is in that user namespace already")
 	case cur.proc.threads > 1:

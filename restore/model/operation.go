@@ -58,11 +58,34 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 			return errno
 		}
 		return k.Kill(s.task, e.actors[op.Child].task, op.Signal)
+	case plan.Stop:
+		return e.stop(s.task, op)
 	case plan.Undumpable, plan.Nop, plan.Hold, plan.Perish, plan.Serve, plan.End:
 		_, errno := k.actor(s.task)
 		return errno
 	}
 	return k.fail(EINVAL, "the model does not know this operation")
+}
+
+// stop stops a child that holds, which is when signals are unblocked.
+func (e *executor) stop(id TaskID, op *plan.Op) Errno {
+	if errno := e.sees(id, op); errno != 0 {
+		return errno
+	}
+	child := e.actors[op.Child].task
+	target := e.k.task(child).proc
+	target.blocked = false
+	if errno := e.k.Kill(id, child, op.Signal); errno != 0 {
+		return errno
+	}
+	if !target.stopped {
+		return e.k.fail(EINVAL, "signal %d does not stop %s: its group is orphaned (rule 22)", op.Signal, e.name(op.Child))
+	}
+	if op.Number == 0 {
+		return 0
+	}
+	_, errno := e.k.WaitStopped(id, child)
+	return errno
 }
 
 func cloneFlags(f plan.CloneFlags) CloneFlags {
@@ -176,6 +199,10 @@ func (e *executor) join(a int32, id TaskID, op *plan.Op) Errno {
 	if op.Via != a && (via.task == 0 || !via.pidfd) {
 		return e.k.fail(ESRCH, "there is no pidfd of %s", e.name(op.Via))
 	}
+	// All share one memory, made outside, which is not dumpable: rule 26.
+	if cur := e.k.task(id); op.Via != a && !cur.cred.nsCapable(e.k.hostUser) {
+		return e.k.fail(EPERM, "from inside a nested user namespace it cannot use the pidfd of %s (rule 26)", e.name(op.Via))
+	}
 	if op.Code == plan.JoinUser {
 		return e.k.SetnsUser(id, via.task)
 	}
@@ -190,5 +217,6 @@ func (e *executor) writeMaps(a int32, op *plan.Op) Errno {
 		return e.k.fail(EINVAL, "user namespace %d of %s", op.Number, e.name(op.Child))
 	}
 	u := &e.f.UserNamespaces[op.Number]
-	return e.k.WriteMaps(Outsider, e.actors[op.Child].task, UserMaps{UID: u.UIDMap, GID: u.GIDMap, Setgroups: u.Setgroups})
+	// From inside the parent user namespace, by a process made for that.
+	return e.k.writeMaps(e.actors[op.Child].task, UserMaps{UID: u.UIDMap, GID: u.GIDMap, Setgroups: u.Setgroups})
 }

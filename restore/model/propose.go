@@ -43,7 +43,8 @@ func (g *generator) fork(k Kind, a *task) {
 	case ForkThread:
 		s.Flags, s.Number = Thread, 0
 	case ForkNamed:
-		for range 1 + g.pick(a.childNS.level+1) {
+		// Numbers of the machine are left to it.
+		for range 1 + g.pick(max(1, a.childNS.level)) {
 			s.SetTID = append(s.SetTID, int32(2+g.pick(30)+g.pick(2)*290))
 		}
 		if a.childNS.childReaper == nil {
@@ -59,7 +60,9 @@ func (g *generator) fork(k Kind, a *task) {
 		return
 	}
 	if g.do(s) == 0 && k == ForkUser && g.pick(4) != 3 {
-		g.do(g.maps(g.k.tasks[len(g.k.tasks)-1]))
+		if maps := g.maps(g.k.tasks[len(g.k.tasks)-1]); maps.Actor != 0 {
+			g.do(maps)
+		}
 	}
 }
 
@@ -68,17 +71,25 @@ func (g *generator) deepen(a *task) bool {
 	return a.childNS.level < g.root.leader.pid.ns.level+g.c.MaxLevel
 }
 
-// maps writes the same ids for the user namespace of t as in its parent.
+// maps writes the same ids for the user namespace of t as in its parent, by a
+// task in that parent if there is one.
 func (g *generator) maps(t *task) Step {
 	same := []forest.Extent{{Count: 65536}}
-	return Step{Kind: MapUsers, Actor: Outsider, Target: t.id, Maps: UserMaps{UID: same, GID: same, Setgroups: true}}
+	s := Step{Kind: MapUsers, Target: t.id, Maps: UserMaps{UID: same, GID: same, Setgroups: true}}
+	parent := t.cred.user.parent
+	if parent == nil || parent == g.k.hostUser || g.c.FromOutside {
+		s.Actor = Outsider
+	} else if a := g.some(func(a *task) bool { return a.runs() && a.cred.user == parent && a.cred.caps }); a != nil {
+		s.Actor = a.id
+	}
+	return s
 }
 
 // enter has the outsider fork into a namespace of the forest. The entrant
 // founds a session of its own if the outsider's is not the root's: such a
 // forest could not be exported.
 func (g *generator) enter() {
-	t := g.some(func(t *task) bool { return !t.exiting })
+	t := g.some(func(t *task) bool { return !t.exiting && t.proc.leader == t })
 	if g.h.Mode == forest.Subtree || t == nil || g.full() {
 		return
 	}
@@ -201,10 +212,12 @@ func (g *generator) namespace(k Kind) {
 	if k == JoinPID || k == JoinUser || k == MapUsers {
 		t := g.some(func(t *task) bool {
 			switch {
-			case t.exiting || g.c.Failing:
-				return !t.exiting
-			case k == JoinPID:
-				return a.pid.ns.encloses(t.pid.ns)
+			case t.exiting || t.proc.leader != t:
+				return false
+			case k != MapUsers && !a.pid.ns.encloses(t.pid.ns):
+				return false // no pidfd of whom it does not see
+			case k == JoinPID || g.c.Failing:
+				return true
 			case k == JoinUser:
 				return a.cred.user != t.cred.user && a.cred.user.encloses(t.cred.user)
 			}
@@ -217,6 +230,9 @@ func (g *generator) namespace(k Kind) {
 		if k == MapUsers {
 			s = g.maps(t)
 		}
+	}
+	if s.Actor == 0 {
+		return
 	}
 	g.do(s)
 }

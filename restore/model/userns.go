@@ -2,7 +2,11 @@
 
 package model
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // maxUserLevel is the deepest a user namespace can be: its parent may be at
 // level 32 (create_user_ns).
@@ -120,27 +124,50 @@ type UserMaps struct {
 	Setgroups bool
 }
 
-// WriteMaps writes the id maps of the user namespace of target, once
-// (map_write, kernel/user_namespace.c). The actor must be in the parent user
-// namespace or above, with capabilities there.
+// WriteMaps writes the id maps of the user namespace of target, once: rule 9
+// (map_write, kernel/user_namespace.c). The writer must be in the parent user
+// namespace itself, with capabilities there; being above is not enough.
 func (k *Kernel) WriteMaps(actor, target TaskID, m UserMaps) Errno {
 	cur, errno := k.actor(actor)
 	if errno != 0 {
 		return errno
 	}
+	if t := k.task(target); t != nil && t.state != released {
+		if u := t.cred.user; u.parent == nil || cur.cred.user != u.parent || !cur.cred.caps {
+			return k.fail(EPERM, "the writer is not in the parent user namespace, or has no capabilities there")
+		}
+	}
+	return k.writeMaps(target, m)
+}
+
+// writeMaps is WriteMaps by a writer who may.
+func (k *Kernel) writeMaps(target TaskID, m UserMaps) Errno {
 	t := k.task(target)
 	if t == nil || t.state == released {
 		return k.fail(ESRCH, "task %d is gone", target)
 	}
 	u := t.cred.user
-	switch {
-	case u.parent == nil || u.mapped:
+	if u.parent == nil || u.mapped {
 		return k.fail(EPERM, "its maps are written already")
-	case !cur.cred.nsCapable(u) || !cur.cred.nsCapable(u.parent):
-		return k.fail(EPERM, "the writer has no capabilities in the parent user namespace")
+	}
+	if !u.parent.holds(m.UID, u.parent.uidMap) || !u.parent.holds(m.GID, u.parent.gidMap) {
+		return k.fail(EPERM, "the maps stand for ids that the parent user namespace does not have")
 	}
 	u.uidMap, u.gidMap, u.setgroups, u.mapped = m.UID, m.GID, m.Setgroups, true
 	return 0
+}
+
+// holds reports whether each extent of a child's map m lies within one of u's
+// own (map_id_range_down).
+func (u *userNS) holds(m, own []forest.Extent) bool {
+	for _, e := range m {
+		if u.parent != nil && !slices.ContainsFunc(own, func(p forest.Extent) bool {
+			return e.Parent >= p.First && uint64(e.Parent)+uint64(e.Count) <= uint64(p.First)+uint64(p.Count)
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // IDs are the real and effective ids of a task, as its user namespace calls
