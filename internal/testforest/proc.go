@@ -25,13 +25,13 @@ func (a *actor) readLevels() error {
 		return err
 	}
 	if a.tgid, err = strconv.Atoi(statusField(text, "Tgid")); err != nil {
-		return fmt.Errorf("Tgid of %s: %w", a.name, err)
+		return fmt.Errorf("read Tgid of %s: %w", a.name, err)
 	}
 	a.levels = a.levels[:0]
 	for _, s := range strings.Fields(statusField(text, "NSpid")) {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return fmt.Errorf("NSpid of %s: %w", a.name, err)
+			return fmt.Errorf("read NSpid of %s: %w", a.name, err)
 		}
 		a.levels = append(a.levels, n)
 	}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/testforest"
+	"github.com/pidgraft/pidgraft/internal/witness"
+)
+
+// everything is a forest that a restore cannot make without every kind of
+// operation: a moment missing here would be one where a kill is not tried.
+const everything = `
+	outside fork init newpid
+	init setsid
+	init thread i2
+	init fork a
+	a setsid
+	a thread a2
+	a fork b
+	b setpgid self self
+	b fork c
+	b exit 0
+	a reap b
+	a fork n newpid
+	n fork d
+	d setsid
+	d fork e
+	d exit 0
+	n reap d
+	n fork nn newpid
+	nn fork f
+	init fork z
+	z exit 7
+	init fork k
+	host kill k TERM
+	init fork u newuser newpid
+	host maps u uid 0 0 65536
+	host maps u gid 0 0 65536
+	u fork g
+	init fork gone
+	gone setsid
+	gone fork h
+	gone exit 0
+	init reap gone`
+
+// moments is how many restores are killed.
+const moments = 200
+
+// TestKillRestorer kills a restore at one moment after another, from its start
+// to beyond its end. If it had not reported success by then, nothing of the
+// forest may remain; if it had, all of it must be there.
+func TestKillRestorer(t *testing.T) {
+	requireRoot(t)
+	forest := testforest.Start(t, everything)
+	want := testimony(t, forest.Root())
+	image := filepath.Join(t.TempDir(), "forest.img")
+	must(t, "dump", "-o", image, strconv.Itoa(forest.Root()))
+
+	start := time.Now()
+	whole := restored(t, image)
+	span := time.Since(start) * 5 / 4
+	expectSame(t, "what was restored is not the same", want, testimony(t, whole), unkept...)
+	// Children that are there for other reasons.
+	known, err := children(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	succeeded := 0
+	for i := range moments {
+		after := (time.Duration(i)*span + rand.N(span)) / moments
+		pid := killedRestore(t, image, after)
+		if pid == 0 {
+			expectNothing(t, after, known)
+			continue
+		}
+		succeeded++
+		got := testimony(t, pid)
+		dieNow(t, pid)
+		if lines := witness.Compare(want, got, unkept...); len(lines) > 0 {
+			t.Errorf("killed after %v, success was reported, but: %s", after, strings.Join(lines, "\n"))
+		}
+	}
+	t.Logf("killed %d times within %v: %d had reported success", moments, span, succeeded)
+	if succeeded == 0 || succeeded == moments {
+		t.Errorf("%d of %d succeeded: the moments do not span the restore", succeeded, moments)
+	}
+}
+
+// killedRestore gives the number that a restore had printed when it was killed,
+// or 0.
+func killedRestore(t *testing.T, image string, after time.Duration) int {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := exec.Command(pidgraft, "restore", "-d", image)
+	cmd.Stdout = &out
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after)
+	cmd.Process.Kill()
+	cmd.Wait() // killed, or done before that
+	if out.Len() == 0 {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSuffix(out.String(), "\n"))
+	if err != nil {
+		t.Fatalf("killed after %v, it had printed %q", after, out.String())
+	}
+	return pid
+}
+
+// expectNothing waits until no process is left of a restore that was killed:
+// they become children of this one.
+func expectNothing(t *testing.T, after time.Duration, known []int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		now, err := children(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := slices.DeleteFunc(now, func(pid int) bool { return slices.Contains(known, pid) })
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			unix.Wait4(pid, nil, unix.WNOHANG, nil) // if it ended
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("killed after %v, the restore left process %d (%s)", after, left[0], comm(left[0]))
+			for _, pid := range left {
+				dieNow(t, pid)
+			}
+			return
+		}
+	}
+}
+
+// dieNow kills a child of this process and reaps it.
+func dieNow(t *testing.T, pid int) {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Errorf("kill %d: %v", pid, err)
+	}
+	reap(t, pid)
+}
+
+// TestKillDump kills a dump at one moment after another: the image is there,
+// whole, or not at all, and nothing else is.
+func TestKillDump(t *testing.T) {
+	requireRoot(t)
+	forest := testforest.Start(t, everything)
+	before := testimony(t, forest.Root())
+	dir := t.TempDir()
+	image := filepath.Join(dir, "forest.img")
+	start := time.Now()
+	must(t, "dump", "-o", image, strconv.Itoa(forest.Root()))
+	span := time.Since(start) * 5 / 4
+	const moments = 50
+	for i := range moments {
+		if err := os.RemoveAll(image); err != nil {
+			t.Fatal(err)
+		}
+		after := (time.Duration(i)*span + rand.N(span)) / moments
+		cmd := exec.Command(pidgraft, "dump", "-o", image, strconv.Itoa(forest.Root()))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(after)
+		cmd.Process.Kill()
+		cmd.Wait()
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if f.Name() != filepath.Base(image) {
+				t.Errorf("killed after %v, the dump left %s", after, f.Name())
+				os.Remove(filepath.Join(dir, f.Name()))
+				continue
+			}
+			must(t, "show", image)
+		}
+	}
+	expectSame(t, "killed dumps changed their target", before, testimony(t, forest.Root()))
+}
