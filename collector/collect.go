@@ -15,6 +15,10 @@ type Options struct {
 	Producer forest.Producer
 	// Retries is how many passes Cut makes beyond the least it needs.
 	Retries int
+	// Prepare, if not nil, is called by Cut with each forest that it may
+	// return, and has returned for the one that it does. It runs beside the
+	// next pass, and maybe beside another call of it.
+	Prepare func(*forest.Forest)
 }
 
 // Collect assembles the forest that s shows, by the rules of "c/r: checkpoint

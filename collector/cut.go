@@ -11,9 +11,17 @@ import (
 
 // pass is one look at a target.
 type pass struct {
-	before Changes // the counters when it began
+	before   Changes // the counters when it began
+	snapshot *Snapshot
+	result   *result
+}
+
+// result is what a pass showed, known once done is closed.
+type result struct {
+	done   chan struct{}
 	forest *forest.Forest
 	what   string // without a forest: what contradicts what
+	err    error  // what another pass cannot mend
 }
 
 // Cut takes a consistent forest from src. An iteration over tasks is not
@@ -33,25 +41,23 @@ func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*fore
 	what := ""
 	passes := least + max(opts.Retries, 0)
 	for range passes {
-		this, err := onePass(ctx, src, mode, opts)
+		this, err := look(ctx, src, last, mode, opts)
 		if err != nil {
 			return nil, err
 		}
-		if this.forest != nil && opts.Method == forest.Frozen {
-			return this.forest, nil
+		why := ""
+		switch {
+		case opts.Method == forest.Frozen:
+			if why, err = this.alone(); err == nil && why == "" {
+				return this.result.forest, nil
+			}
+		case last != nil:
+			if why, err = last.confirmed(this, src); err == nil && why == "" {
+				return last.result.forest, nil
+			}
 		}
-		why := this.what
-		if this.forest != nil && last != nil && last.forest != nil {
-			now, err := src.Changes()
-			if err != nil {
-				return nil, err
-			}
-			if why = now.since(last.before); why == "" {
-				why = Difference(last.forest, this.forest)
-			}
-			if why == "" {
-				return this.forest, nil
-			}
+		if err != nil {
+			return nil, err
 		}
 		if why != "" {
 			what = why
@@ -61,8 +67,9 @@ func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*fore
 	return nil, &ChangedError{What: what, Passes: passes}
 }
 
-// onePass looks once. Only what another pass cannot mend is an error.
-func onePass(ctx context.Context, src Source, mode forest.Mode, opts Options) (*pass, error) {
+// look makes a pass. What it shows is worked out while the next is made, and
+// not again if it is what the last one showed.
+func look(ctx context.Context, src Source, last *pass, mode forest.Mode, opts Options) (*pass, error) {
 	before, err := src.Changes()
 	if err != nil {
 		return nil, err
@@ -71,14 +78,50 @@ func onePass(ctx context.Context, src Source, mode forest.Mode, opts Options) (*
 	if err != nil {
 		return nil, err
 	}
-	p := &pass{before: before}
-	p.forest, err = Collect(s, mode, opts)
-	var c *ChangedError
-	switch {
-	case errors.As(err, &c):
-		p.forest, p.what = nil, c.What
-	case err != nil:
-		return nil, err
+	p := &pass{before: before, snapshot: s}
+	if last != nil && sameSnapshot(last.snapshot, s) {
+		p.result = last.result
+		return p, nil
 	}
+	p.result = &result{done: make(chan struct{})}
+	go p.result.collect(s, mode, opts)
 	return p, nil
+}
+
+func (r *result) collect(s *Snapshot, mode forest.Mode, opts Options) {
+	defer close(r.done)
+	var c *ChangedError
+	switch r.forest, r.err = Collect(s, mode, opts); {
+	case errors.As(r.err, &c):
+		r.err, r.what = nil, c.What
+	case r.err == nil && opts.Prepare != nil:
+		opts.Prepare(r.forest)
+	}
+}
+
+// alone says what contradicts what in the pass, or nothing.
+func (p *pass) alone() (string, error) {
+	<-p.result.done
+	return p.result.what, p.result.err
+}
+
+// confirmed says why p and the pass after it are no proof of a cut, or nothing
+// if they are.
+func (p *pass) confirmed(next *pass, src Source) (string, error) {
+	now, err := src.Changes()
+	if err != nil {
+		return "", err
+	}
+	for _, q := range []*pass{p, next} {
+		if why, err := q.alone(); why != "" || err != nil {
+			return why, err
+		}
+	}
+	if why := now.since(p.before); why != "" {
+		return why, nil
+	}
+	if p.result == next.result {
+		return "", nil
+	}
+	return Difference(p.result.forest, next.result.forest), nil
 }

@@ -75,3 +75,39 @@ func changedField(a, b *forest.Task) string {
 	}
 	return "its signals, exit codes or identity"
 }
+
+// sameSnapshot reports whether two passes saw the same in the same order, down
+// to the addresses, but for what says nothing about a forest: whether a task
+// is on a processor, and what it is just doing there. Different snapshots can
+// still be of the same forest.
+func sameSnapshot(a, b *Snapshot) bool {
+	if a.Root != b.Root || a.Namespace != b.Namespace || a.Self != b.Self || a.Walked != b.Walked ||
+		len(a.Tasks) != len(b.Tasks) {
+		return false
+	}
+	for i := range a.Tasks {
+		t, u := a.Tasks[i], &b.Tasks[i]
+		t.RunState = u.RunState
+		t.TaskFlags = t.TaskFlags&(pfExiting|pfKthread) | u.TaskFlags&^(pfExiting|pfKthread)
+		t.Jobctl = t.Jobctl&jobctlStopSigmask | u.Jobctl&^jobctlStopSigmask
+		if t != *u {
+			return false
+		}
+	}
+	return slices.Equal(a.IDR, b.IDR) &&
+		slices.EqualFunc(a.Pids, b.Pids, samePid) &&
+		slices.Equal(a.Namespaces, b.Namespaces) &&
+		slices.EqualFunc(a.UserNamespaces, b.UserNamespaces, sameKernelUserNamespace)
+}
+
+func samePid(a, b Pid) bool {
+	return a.ID == b.ID && a.Namespace == b.Namespace && a.Level == b.Level &&
+		a.HasPID == b.HasPID && a.HasTGID == b.HasTGID && a.HasPGID == b.HasPGID && a.HasSID == b.HasSID &&
+		slices.Equal(a.Numbers, b.Numbers)
+}
+
+func sameKernelUserNamespace(a, b UserNamespace) bool {
+	return a.ID == b.ID && a.Parent == b.Parent && a.Level == b.Level && a.Inode == b.Inode && a.Flags == b.Flags &&
+		a.OwnerUID == b.OwnerUID && a.OwnerGID == b.OwnerGID &&
+		slices.Equal(a.UIDMap, b.UIDMap) && slices.Equal(a.GIDMap, b.GIDMap)
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -97,9 +98,18 @@ func (d *dump) run(ctx context.Context, pid int) error {
 	if err := d.out.check(); err != nil {
 		return err
 	}
-	f, err := look{pid: pid, scope: scope, freeze: d.freeze, retries: d.retries}.take(ctx)
+	// Planning takes as long as a pass, so it is done beside the second.
+	var plans sync.Map // from forest to reasons
+	f, err := look{
+		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries,
+		prepare: func(f *forest.Forest) { plans.Store(f, planReasons(f)) },
+	}.take(ctx)
 	if err == nil {
-		err = d.judge(f)
+		reasons, ok := plans.Load(f)
+		if !ok {
+			reasons = planReasons(f)
+		}
+		err = d.judge(f, reasons.([]string))
 	}
 	if err == nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", ctx.Err())
@@ -112,11 +122,11 @@ func (d *dump) run(ctx context.Context, pid int) error {
 }
 
 // judge refuses a forest that cannot be rebuilt exactly, or marks it.
-func (d *dump) judge(f *forest.Forest) error {
+func (d *dump) judge(f *forest.Forest, reasons []string) error {
 	if err := forest.Validate(f); err != nil {
 		return err
 	}
-	reasons := append(f.Inexact, planReasons(f)...)
+	reasons = append(f.Inexact, reasons...)
 	if len(reasons) == 0 {
 		return nil
 	}
@@ -131,8 +141,12 @@ func (d *dump) judge(f *forest.Forest) error {
 const maxReasons = 1000
 
 // planReasons are why f cannot be rebuilt, on a machine that has whatever f
-// needs; what this one lacks, a restore says before it begins.
+// needs; what this one lacks, a restore says before it begins. Of a forest that
+// cannot be, judge says so.
 func planReasons(f *forest.Forest) []string {
+	if forest.Validate(f) != nil {
+		return nil
+	}
 	_, err := plan.Make(f, planOptions())
 	var refusals plan.Refusals
 	switch {

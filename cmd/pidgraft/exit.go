@@ -81,13 +81,15 @@ func exitCode(err error) int {
 		return exitDifference
 	case errors.As(err, new(endedError)):
 		return exitIncomplete
+	case errors.Is(err, context.Canceled):
+		return exitIncomplete
 	case errors.As(err, new(usageError)), isAny(err, collector.ErrTarget, fs.ErrExist, fs.ErrNotExist,
-		loader.ErrNoProcess, loader.ErrNotInit, loader.ErrSelf):
+		loader.ErrNoProcess, loader.ErrNotInit, loader.ErrSelf, loader.ErrNoCgroup):
 		return exitUsage
-	case errors.As(err, new(*restore.CannotRunError)), isAny(err, fs.ErrPermission, errors.ErrUnsupported,
+	case errors.As(err, new(*restore.CannotRunError)), isAny(err, fs.ErrPermission,
 		loader.ErrNotPermitted, loader.ErrNoBTF, loader.ErrUnsupported, loader.ErrNotVisible):
 		return exitCannotRun
-	case isAny(err, image.ErrTruncated, collector.ErrChanged, context.Canceled),
+	case isAny(err, image.ErrTruncated, collector.ErrChanged),
 		errors.As(err, new(*image.AbortedError)):
 		return exitIncomplete
 	case errors.As(err, new(refusedError)), isAny(err, collector.ErrRefused, image.ErrCompressed),

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -43,7 +44,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"forest": cmdForest, "code": cmdCode, "kill-pid": cmdKillPID, "chop": cmdChop,
-			"same-but-time": cmdSameButTime, "mode": cmdMode, "only": cmdOnly,
+			"same-but-time": cmdSameButTime, "mode": cmdMode, "only": cmdOnly, "cgroup": cmdCgroup,
 		},
 	})
 }
@@ -63,6 +64,42 @@ func cmdForest(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Check(f.Run(ts.ReadFile(args[1])))
 	ts.Setenv(args[0], strconv.Itoa(f.Root()))
+}
+
+// cgroup PID puts a process and its children into a new cgroup, until the
+// script is over.
+func cmdCgroup(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: cgroup PID")
+	}
+	root := ""
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/freezer"} {
+		if _, err := os.Stat(dir + "/cgroup.procs"); err == nil {
+			root = dir
+			break
+		}
+	}
+	if root == "" {
+		ts.Fatalf("no cgroup hierarchy with a freezer is mounted")
+	}
+	own, err := os.MkdirTemp(root, "pidgraft-test-")
+	ts.Check(err)
+	children, err := os.ReadFile("/proc/" + args[0] + "/task/" + args[0] + "/children")
+	ts.Check(err)
+	move := func(dir string) error {
+		for _, pid := range append(strings.Fields(string(children)), args[0]) {
+			if err := os.WriteFile(dir+"/cgroup.procs", []byte(pid), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ts.Defer(func() {
+		if err := errors.Join(move(root), os.Remove(own)); err != nil {
+			ts.Logf("%v", err)
+		}
+	})
+	ts.Check(move(own))
 }
 
 // code N COMMAND... runs a command that must end with exit code N.

@@ -30,27 +30,41 @@ type look struct {
 	scope   loader.Scope
 	freeze  bool
 	retries int
+	// prepare is as in collector.Options; a frozen target does not wait for it.
+	prepare func(*forest.Forest)
 }
 
 // take dumps a live target into memory.
 func (k look) take(ctx context.Context) (*forest.Forest, error) {
-	if k.freeze {
-		return nil, fmt.Errorf("--freeze: %w by this version", errors.ErrUnsupported)
-	}
 	l, err := loader.Open(loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze})
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	opts := collector.Options{Producer: producer(), Retries: k.retries}
+	opts := collector.Options{Producer: producer(), Retries: k.retries, Prepare: k.prepare}
+	thaw := func() error { return nil }
+	if k.freeze {
+		if thaw, err = l.Freeze(ctx); err != nil {
+			return nil, interrupted(ctx, err)
+		}
+		opts.Method, opts.Prepare = forest.Frozen, nil
+	}
 	f, err := collector.Cut(ctx, l, l.Mode(), opts)
+	if err := errors.Join(err, thaw()); err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	return f, nil
+}
+
+// interrupted tells what a target did from what became of the looking.
+func interrupted(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("interrupted: %w", ctx.Err())
+		return fmt.Errorf("interrupted: %w", err)
 	case errors.Is(err, loader.ErrNoProcess):
-		return nil, endedError{err}
+		return endedError{err}
 	}
-	return f, err
+	return err
 }
 
 // producer is this machine, now.
