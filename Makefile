@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Version control is not asked about: a checkout may belong to another user.
+export GOFLAGS ?= -buildvcs=false
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# Packages that make no system calls: their tests need no privilege and run
+# under the race detector.
+PURE := ./forest/... ./collector/... ./image/... ./restore/plan/... ./restore/model/...
+
+# What `make generate` makes.
+GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 18
+
+build: ## build ./pidgraft
+	go build -o pidgraft ./cmd/pidgraft
+
+demo: build ## dump, kill and restore a forest and a container, as root
+	go run ./internal/demo ./pidgraft
+
+test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
+
+bench: ## dump against ps, restore against a bare loop of clone3, as root
+	go run ./internal/bench
+
+generate: ## rebuild the BPF objects and the stub with Debian 12's clang
+	MAKEFLAGS=-B go generate ./bpf ./restore/stub
+
+test-deps: ## install what the tests need, by apt
+	scripts/test-deps
+
+lint: ## gofmt, vet, staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+test-pure: ## unit and property tests, under the race detector
+	go test -race $(PURE)
+
+# Not from the cache: what they test is the machine.
+test-native: ## privileged tests on this kernel, as root
+	@test "$$(id -u)" = 0 || { echo "test-native: run as root: it loads BPF programs and makes pid namespaces"; exit 1; }
+	go test -count=1 $$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
+
+generate-check: ## rebuilding gives what is committed, byte for byte
+	@before=$$(sha256sum $(GENERATED)) && \
+	$(MAKE) --no-print-directory generate >/dev/null && \
+	echo "$$before" | sha256sum --check --quiet && \
+	echo "generate-check: $(words $(GENERATED)) files are what their sources make"
+
+# Its database may be out of reach; that is said and is no failure.
+vulncheck: ## known vulnerabilities in what is used, where their list can be had
+	@out=$$(go run $(GOVULNCHECK) ./... 2>&1) && status=0 || status=1; \
+	case "$$out" in \
+	*"govulncheck: fetching vulnerabilities"*) \
+		echo "vulncheck: not done: the list of vulnerabilities cannot be reached from here" ;; \
+	*) echo "$$out"; exit $$status ;; \
+	esac
+
+clean: ## remove what was built
+	rm -f pidgraft
+
+.PHONY: help build demo test bench generate test-deps lint test-pure test-native generate-check vulncheck clean
