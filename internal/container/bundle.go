@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // applets are the busybox commands that scripts may use.
@@ -60,8 +61,10 @@ type object = map[string]any
 // without CAP_SYS_RESOURCE or without writable cgroups cannot set, and for
 // masked paths: they would keep a sandbox inside from mounting its /proc.
 func config() object {
-	caps := []string{ // what Docker gives; bubblewrap maps root by SETFCAP
-		"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
+	// What Docker gives, with which bubblewrap can map root, and what a Docker
+	// in it needs.
+	caps := []string{
+		"CAP_SYS_ADMIN", "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
 		"CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
 		"CAP_SETUID", "CAP_SYS_CHROOT",
 	}
@@ -103,16 +106,16 @@ func Missing() []string {
 	return missing
 }
 
-// sandbox is a bubblewrap command line with namespaces of its own for users
-// and pids.
-func sandbox(command, mounts string) string {
-	return "bwrap --unshare-user --unshare-pid " + mounts + " sh -c '" + command + "'"
+// Two ways of bubblewrap to make a pid namespace: owned by a new user
+// namespace, as for whoever is not root, or by the one that is there.
+const (
+	rootless = "bwrap --unshare-user --unshare-pid"
+	rootful  = "bwrap --cap-add CAP_SYS_ADMIN --unshare-pid"
+)
+
+// sandbox runs a command in bubblewrap.
+func sandbox(bwrap, command string) string {
+	return bwrap + " --bind / / --dev /dev --proc /proc sh -c " + quote(command)
 }
 
-// Mounts of a sandbox: with its own /dev and /proc, or with those around it.
-// Within another sandbox, which covers parts of /proc, the kernel refuses a
-// new one.
-const (
-	ownMounts    = "--bind / / --dev /dev --proc /proc"
-	sharedMounts = "--dev-bind / /"
-)
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -28,9 +28,9 @@ var Script = strings.Join([]string{
 	`sh -c 'sleep 2000 & kill -TERM $!; exec sleep 1000' &`,
 	// A session whose leader has left, a group whose leader has.
 	"setsid sh -c 'sleep 1000 & exit 0'",
-	`bash -c 'set -m; bash -c "sleep 1000 & exit 0"'`,
-	sandbox("sleep 1000 & setsid sleep 1000 & sleep 1000 & wait", ownMounts) + " &",
-	sandbox("sleep 1000 & "+strings.ReplaceAll(sandbox("sleep 1000 & wait", sharedMounts), "'", `"`)+" & wait", ownMounts) + " &",
+	`bash -c 'set -m; sh -c "sleep 1000 & exit 0"; true'`,
+	sandbox(rootless, "sleep 1000 & setsid sleep 1000 & sleep 1000 & wait") + " &",
+	sandbox(rootful, "sleep 1000 & "+sandbox(rootful, "sleep 1000 & wait")+" & wait") + " &",
 	"read line", // until the end of the pipe
 }, "\n") + "\n"
 
