@@ -80,7 +80,6 @@ static __always_inline void fill_state(struct record_task *r, struct task_struct
 
 	r->kind = RECORD_TASK;
 	r->marks = signal_subreaper(s) ? TASK_SUBREAPER : 0;
-	r->id = (u64)t;
 	r->tgid = (u64)s->pids[PIDTYPE_TGID];
 	r->pgid = (u64)s->pids[PIDTYPE_PGID];
 	r->sid = (u64)s->pids[PIDTYPE_SID];
@@ -101,7 +100,7 @@ static __always_inline void fill_state(struct record_task *r, struct task_struct
 	r->euid = c->euid.val;
 	r->gid = c->gid.val;
 	r->egid = c->egid.val;
-	/* The verifier would not pass pointers on; read back, they are numbers. */
+	/* The pointers among these: see tasks(). */
 	barrier();
 }
 
@@ -179,7 +178,7 @@ SEC("iter/task")
 int tasks(struct bpf_iter__task *ctx)
 {
 	/* Copied before the check, or the verifier forgets the type. */
-	struct task_struct *task = ctx->task;
+	struct task_struct *task = ctx->task, *probed;
 	struct record_task *r = &task_record;
 	u64 member;
 
@@ -187,21 +186,25 @@ int tasks(struct bpf_iter__task *ctx)
 		return 0;
 	if (!target.pid)
 		return find_target(task);
-	fill_state(r, task);
-	task = (void *)r->id;
-	r->pid = (u64)probe(task, thread_pid);
+	/* The verifier would not pass a pointer on to a global function; written
+	 * and read back, it is a number. */
+	r->id = (u64)task;
+	barrier();
+	probed = (void *)r->id;
+	r->pid = (u64)probe(probed, thread_pid);
 	/* Reaped since the iterator found it. */
 	if (!r->pid)
 		return 0;
-	r->group_leader = (u64)probe(task, group_leader);
-	r->real_parent = (u64)probe(task, real_parent);
+	r->group_leader = (u64)probe(probed, group_leader);
+	r->real_parent = (u64)probe(probed, real_parent);
 	member = task_membership(r);
 	if (member == OUTSIDE)
 		return 0;
+	fill_state(r, task);
 	if (member == UNDECIDED)
 		r->marks |= TASK_UNDECIDED;
-	fill_relations(r, task);
-	fill_places(r, task);
+	fill_relations(r, probed);
+	fill_places(r, probed);
 	/* With 1 the read ends here, and the next one begins with this task. */
 	return emit_task(r) ? 1 : 0;
 }

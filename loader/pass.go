@@ -83,12 +83,11 @@ func (l *Loader) passTasks(ctx context.Context, recs *records) error {
 		if err := l.drain(recs); err != nil {
 			return false, err
 		}
-		// The ring is larger than a record, and what one task needs is
-		// finite: only a bug here could make this go on for ever.
+		// What one task needs is a few hundred records at most.
 		if stuck++; len(recs.snapshot.Tasks) > before {
 			stuck = 0
 		}
-		if stuck > 10_000_000 {
+		if stuck > 10_000 {
 			return false, errors.New("the task iterator makes no progress")
 		}
 		return true, ctx.Err()

@@ -4,7 +4,6 @@ package loader
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -32,7 +31,8 @@ func (l *Loader) walk(ctx context.Context, recs *records) (bool, error) {
 	if err := l.set(bpf.PidsVarWalk, &bpf.PidsWalk{}); err != nil {
 		return false, err
 	}
-	for {
+	var at bpf.PidsWalk
+	for stuck := 0; stuck < 10_000; stuck++ {
 		status, err := prog.Run(&ebpf.RunOptions{})
 		if err != nil {
 			l.walkErr = explain("run the idr walk", err)
@@ -40,6 +40,13 @@ func (l *Loader) walk(ctx context.Context, recs *records) (bool, error) {
 		}
 		if err := ctx.Err(); err != nil {
 			return false, err
+		}
+		before := at
+		if err := l.get(bpf.PidsVarWalk, &at); err != nil {
+			return false, err
+		}
+		if at != before {
+			stuck = 0
 		}
 		switch status {
 		case walkMore, walkAgain:
@@ -51,10 +58,11 @@ func (l *Loader) walk(ctx context.Context, recs *records) (bool, error) {
 			l.walkErr = fmt.Errorf("walk the idr: %w: its nodes, or the pid objects in them, are not as expected", ErrUnsupported)
 			return false, l.drain(recs)
 		default:
-			err = errors.New("walk the idr: unknown status")
+			err = fmt.Errorf("walk the idr: unknown status %d", status)
 		}
 		if err != nil {
 			return false, err
 		}
 	}
+	return false, fmt.Errorf("walk the idr: no progress at number %d", at.Next)
 }
