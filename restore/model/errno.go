@@ -10,7 +10,6 @@ type Errno int32
 // The errors that the modelled calls return (include/uapi/asm-generic).
 const (
 	EPERM  Errno = 1
-	ENOENT Errno = 2
 	ESRCH  Errno = 3
 	ECHILD Errno = 10
 	EAGAIN Errno = 11 // a wait that would block, or no number left
@@ -26,7 +25,7 @@ const (
 )
 
 var errnoNames = map[Errno]string{
-	0: "ok", ENOENT: "ENOENT", EPERM: "EPERM", ESRCH: "ESRCH", ECHILD: "ECHILD", EAGAIN: "EAGAIN",
+	0: "ok", EPERM: "EPERM", ESRCH: "ESRCH", ECHILD: "ECHILD", EAGAIN: "EAGAIN",
 	ENOMEM: "ENOMEM", EACCES: "EACCES", EEXIST: "EEXIST", EINVAL: "EINVAL",
 	ENOSPC: "ENOSPC", ENOTRUN: "not runnable",
 }

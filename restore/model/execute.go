@@ -168,6 +168,9 @@ func (e *executor) step(a int32) (more bool, err error) {
 			return false, nil
 		}
 	}
+	if t := e.k.task(s.task); t.exiting {
+		return false, e.errorf(a, "op %d, %s: %s", s.next, op.Code, endedBefore(t))
+	}
 	errno := e.do(a, s, op)
 	if errno == EAGAIN && (op.Code == plan.Reap || op.Code == plan.Await) {
 		e.watchers[op.Child] = append(e.watchers[op.Child], a)
@@ -208,6 +211,9 @@ func (e *executor) finished() error {
 		s := &e.actors[a]
 		ops := e.p.Actors[a].Ops
 		if int(s.next) == len(ops) {
+			if ops[len(ops)-1].Code == plan.Perish && !e.k.task(s.task).exiting {
+				return e.errorf(int32(a), "it is at its perish and nobody killed it")
+			}
 			continue
 		}
 		if len(stuck) == 4 {
@@ -244,7 +250,7 @@ func (e *executor) waitsFor(s *actor, op *plan.Op) string {
 		return "it was never born"
 	}
 	if t := e.k.task(s.task); t.exiting {
-		return fmt.Sprintf("it ended before, with status %#x", t.exitCode)
+		return endedBefore(t)
 	}
 	for _, r := range op.After {
 		if e.actors[r.Actor].next <= r.Op {
@@ -252,6 +258,10 @@ func (e *executor) waitsFor(s *actor, op *plan.Op) string {
 		}
 	}
 	return "it waits for the end of " + e.name(op.Child)
+}
+
+func endedBefore(t *task) string {
+	return fmt.Sprintf("it ended before, with status %#x", t.exitCode)
 }
 
 func (e *executor) errorf(a int32, format string, args ...any) error {

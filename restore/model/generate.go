@@ -78,19 +78,20 @@ func RandomForest(t *rapid.T, c Config) *forest.Forest {
 // end.
 func GenerateFrom(pick Picker, c Config) (*History, *Kernel) {
 	c = c.defaults()
-	g := &generator{k: New(), c: c, pick: pick, h: &History{}}
-	for _, k := range allKinds {
-		if c.Kinds.Has(k) {
-			for range weights[k] {
-				g.kinds = append(g.kinds, k)
+	var kinds []Kind // each as often as its weight says
+	for k, weight := range weights {
+		for range weight {
+			if c.Kinds.Has(Kind(k)) {
+				kinds = append(kinds, Kind(k))
 			}
 		}
 	}
+	g := &generator{k: New(), c: c, pick: pick, value: pick, h: &History{}}
 	g.makeRoot()
 	n := c.MinSteps + pick(c.MaxSteps-c.MinSteps+1)
 	// A proposal may find nothing to act upon: tries are bounded too.
 	for tries := 4 * n; len(g.h.Steps) <= n && tries > 0 && g.goesOn(); tries-- {
-		g.propose(g.kinds[pick(len(g.kinds))])
+		g.propose(kinds[pick(len(kinds))])
 	}
 	g.h.Root = g.root.leader.id
 	return g.h, g.k
@@ -112,22 +113,13 @@ var weights = [nrKinds]int{
 	MapUsers: 1, ChangeIDs: 1, WriteCursor: 1, WriteMax: 1, DieInit: 1,
 }
 
-// allKinds in the order in which a shrinking picker should prefer them.
-var allKinds = func() []Kind {
-	kinds := make([]Kind, nrKinds)
-	for i := range kinds {
-		kinds[i] = Kind(i)
-	}
-	return kinds
-}()
-
 // generator makes one history.
 type generator struct {
 	k     *Kernel
 	c     Config
-	pick  Picker
+	pick  Picker // among tasks, and of what to do
+	value Picker // of signals, exit codes and numbers
 	h     *History
-	kinds []Kind
 	root  *process
 }
 
@@ -138,7 +130,7 @@ func (g *generator) makeRoot() {
 		g.h.Mode = forest.Subtree
 	} else {
 		s.Kind, s.Flags = ForkPID, NewPID
-		if g.c.Kinds.Has(ForkUser) && g.pick(4) == 3 {
+		if g.c.Kinds.Has(ForkUser) && g.value(4) == 3 {
 			s.Kind, s.Flags = ForkUser, NewPID|NewUser
 		}
 	}
@@ -183,7 +175,7 @@ func (g *generator) anyActor() *task { return g.some((*task).runs) }
 // sender is who sends a signal to t: the outsider, which every init heeds, or
 // a task that sees t.
 func (g *generator) sender(t *task) TaskID {
-	if !g.c.FromOutside && g.pick(2) == 1 {
+	if !g.c.FromOutside && g.value(2) == 1 {
 		if a := g.some(func(a *task) bool { return a.runs() && t.pid.numberIn(a.pid.ns) != 0 }); a != nil {
 			return a.id
 		}

@@ -77,3 +77,39 @@ func checkHistory(t rapid.TB, h *History, k *Kernel) {
 		t.Fatalf("the replay ends elsewhere: %s\n%s", d, h)
 	}
 }
+
+// Every state within reach of a few calls keeps the invariants and is a
+// forest. The counts are what the rules allow; a change of a rule shows here.
+func TestExhaust(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		kinds Kinds
+		steps int
+		want  int
+	}{
+		{"basic", Basic, 4, 1729},
+		{"adopting", Adopting, 4, 6285},
+		{"all", All &^ Of(ForkNamed, WriteCursor, WriteMax), 3, 4411},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := 0
+			Exhaust(Config{Kinds: c.kinds, MaxSteps: c.steps, MaxTasks: 4}, func(h *History, k *Kernel) bool {
+				n++
+				f, err := k.Forest(h.Root, h.Mode)
+				if err == nil {
+					err = forest.Validate(f)
+				}
+				if err == nil {
+					err = k.check()
+				}
+				if err != nil {
+					t.Errorf("%v\n%s", err, h)
+				}
+				return err == nil
+			})
+			if n != c.want {
+				t.Errorf("%d states, want %d", n, c.want)
+			}
+		})
+	}
+}

@@ -29,10 +29,12 @@ type pid struct {
 	exported uint32
 }
 
-// String is the number chain, innermost last: "60/11/2".
+// String is the number chain, innermost last: "11/2". The machine's own
+// numbers mean nothing to a reader; they are left out of a container's.
 func (o *pid) String() string {
-	s := make([]string, len(o.numbers))
-	for i, n := range o.numbers {
+	numbers := o.numbers[min(1, len(o.numbers)-1):]
+	s := make([]string, len(numbers))
+	for i, n := range numbers {
 		s[i] = strconv.Itoa(int(n))
 	}
 	return strings.Join(s, "/")

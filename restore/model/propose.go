@@ -37,15 +37,15 @@ func (g *generator) fork(k Kind, a *task) {
 	s := Step{Kind: k, Actor: a.id, Number: forest.SIGCHLD}
 	switch k {
 	case ForkSignal:
-		s.Number = exitSignals[g.pick(len(exitSignals))]
+		s.Number = exitSignals[g.value(len(exitSignals))]
 	case ForkParent:
 		s.Flags, s.Number = Parent, 0
 	case ForkThread:
 		s.Flags, s.Number = Thread, 0
 	case ForkNamed:
 		// Numbers of the machine are left to it.
-		for range 1 + g.pick(max(1, a.childNS.level)) {
-			s.SetTID = append(s.SetTID, int32(2+g.pick(30)+g.pick(2)*290))
+		for range 1 + g.value(max(1, a.childNS.level)) {
+			s.SetTID = append(s.SetTID, int32(2+g.value(30)+g.value(2)*290))
 		}
 		if a.childNS.childReaper == nil {
 			s.SetTID[0] = 1
@@ -59,7 +59,7 @@ func (g *generator) fork(k Kind, a *task) {
 	if s.Flags&NewPID != 0 && !g.deepen(a) {
 		return
 	}
-	if g.do(s) == 0 && k == ForkUser && g.pick(4) != 3 {
+	if g.do(s) == 0 && k == ForkUser && g.value(4) != 3 {
 		if maps := g.maps(g.k.tasks[len(g.k.tasks)-1]); maps.Actor != 0 {
 			g.do(maps)
 		}
@@ -118,11 +118,11 @@ func (g *generator) end(k Kind) {
 		if !a.proc.unkillable || a.proc == g.root {
 			return
 		}
-		s.Number = []int32{11, 1, 2, 4, 31}[g.pick(5)]
+		s.Number = []int32{11, 1, 2, 4, 31}[g.value(5)]
 	case k != Execve && last:
 		return
 	case k != Execve:
-		s.Number = int32(g.pick(256))
+		s.Number = int32(g.value(256))
 	}
 	g.do(s)
 }
@@ -144,7 +144,7 @@ func (g *generator) signal(k Kind) {
 	case Continue:
 		signals = []int32{sigCont}
 	}
-	g.do(Step{Kind: k, Actor: g.sender(t), Target: t.id, Number: signals[g.pick(len(signals))]})
+	g.do(Step{Kind: k, Actor: g.sender(t), Target: t.id, Number: signals[g.value(len(signals))]})
 }
 
 // wait collects a zombie, or has a stop reported, by a thread of the parent.
@@ -253,14 +253,14 @@ func (g *generator) attribute(k Kind) {
 	case IgnoreChildren:
 		s.Number = int32(1 - a.proc.ignored>>(sigChld-1)&1)
 	case ParentDeath:
-		s.Number = []int32{15, 23, 9, 19, 0}[g.pick(5)]
+		s.Number = []int32{15, 23, 9, 19, 0}[g.value(5)]
 	case ChangeIDs:
-		uid, gid := uint32(g.pick(3)*1000), uint32(g.pick(2)*100)
+		uid, gid := uint32(g.value(3)*1000), uint32(g.value(2)*100)
 		s.IDs = IDs{UID: uid, EUID: uid, GID: gid, EGID: gid}
 	case WriteCursor:
-		s.Number = []int32{1, 5, 20, 299, 300, 32767}[g.pick(6)]
+		s.Number = []int32{1, 5, 20, 299, 300, 32767}[g.value(6)]
 	case WriteMax:
-		s.Number = []int32{301, 310, 32768, 400000}[g.pick(4)]
+		s.Number = []int32{301, 310, 32768, 400000}[g.value(4)]
 	}
 	if g.h.Mode == forest.Subtree && a.pid.ns == g.k.hostNS && (k == WriteCursor || k == WriteMax) {
 		return // the machine's own
