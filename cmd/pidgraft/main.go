@@ -12,13 +12,31 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 func main() {
+	deferGC()
 	os.Exit(run(os.Args[1:]))
+}
+
+// deferGC puts off the first garbage collection until the heap is large: most
+// commands end long before, and a dump is in a hurry. From then on collections
+// are as usual.
+func deferGC() {
+	const large = 256 << 20
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(large)
+	runtime.AddCleanup(new(*int), func(struct{}) {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}, struct{}{})
 }
 
 // run carries out one command line and returns the exit code.
