@@ -15,6 +15,7 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/loader"
+	"github.com/pidgraft/pidgraft/restore"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -147,7 +148,12 @@ func planReasons(f *forest.Forest) []string {
 	if forest.Validate(f) != nil {
 		return nil
 	}
-	_, err := plan.Make(f, planOptions())
+	_, err := restore.Plan(f, planOptions())
+	return reasonsOf(err)
+}
+
+// reasonsOf are the reasons in the error of restore.Plan.
+func reasonsOf(err error) []string {
 	var refusals plan.Refusals
 	switch {
 	case err == nil:

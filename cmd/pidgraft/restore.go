@@ -16,7 +16,6 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/restore"
-	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
 type restoring struct {
@@ -74,9 +73,9 @@ func (r *restoring) run(from source) error {
 	if len(f.Inexact) > 0 {
 		return refusedError{"the image is marked as one that cannot be restored exactly:", f.Inexact}
 	}
-	p, err := plan.Make(f, planOptions())
+	p, err := restore.Plan(f, planOptions())
 	if err != nil {
-		return refusedError{"it cannot be restored exactly:", planReasons(f)}
+		return refusedError{"it cannot be restored exactly:", reasonsOf(err)}
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 
 	"github.com/pidgraft/pidgraft/forest"
-	"pgregory.net/rapid"
 )
 
 // Config restricts what histories are made.
@@ -44,38 +43,13 @@ func (c Config) defaults() Config {
 // Picker chooses a number from 0 to n-1. 0 should be the simplest choice.
 type Picker func(n int) int
 
-// RapidPicker draws choices from t, so that failures shrink.
-func RapidPicker(t *rapid.T) Picker {
-	return func(n int) int {
-		if n <= 1 {
-			return 0
-		}
-		return rapid.IntRange(0, n-1).Draw(t, "choice")
-	}
-}
-
-// Generate draws a legal history. It never passes through a state that could
-// not be torn down (rule 23), and its forest can be exported.
-func Generate(t *rapid.T, c Config) *History {
-	h, _ := GenerateFrom(RapidPicker(t), c)
-	return h
-}
-
-// GenerateRand is Generate with a plain random source, which is much faster.
+// GenerateRand makes a history of random choices.
 func GenerateRand(r *rand.Rand, c Config) (*History, *Kernel) { return GenerateFrom(r.IntN, c) }
 
-// RandomForest draws the forest at the end of a legal history.
-func RandomForest(t *rapid.T, c Config) *forest.Forest {
-	h, k := GenerateFrom(RapidPicker(t), c)
-	f, err := k.Forest(h.Root, h.Mode)
-	if err != nil {
-		t.Fatalf("the history's end state is no forest: %v\n%s", err, h)
-	}
-	return f
-}
-
-// GenerateFrom makes the history that pick chooses, and the machine at its
-// end.
+// GenerateFrom makes the legal history that pick chooses, and the machine at
+// its end. It never passes through a state that could not be torn down (rule
+// 23), and its forest can be exported. With a pick that draws from a property
+// testing library, failures shrink.
 func GenerateFrom(pick Picker, c Config) (*History, *Kernel) {
 	c = c.defaults()
 	var kinds []Kind // each as often as its weight says

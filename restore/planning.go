@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restore
+
+import (
+	"fmt"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore/model"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+// Plan plans how f is rebuilt, and does not believe the plan: it is carried
+// out in the kernel model first, and what comes of it is compared with f. The
+// error is of type plan.Refusals, also when the plan turns out to be wrong.
+// Both the dump, which must not write what cannot come back, and the restore
+// plan with it.
+func Plan(f *forest.Forest, opts plan.Options) (*plan.Plan, error) {
+	p, err := plan.Make(f, opts)
+	if err != nil {
+		return nil, err
+	}
+	got, err := model.Execute(p, f, nil)
+	if err != nil {
+		return nil, faulty("would fail: %v", err)
+	}
+	if d := forest.Diff(f, got, forest.DiffOptions{}); len(d) > 0 {
+		return nil, faulty("would end in another forest: %v", d[0])
+	}
+	return p, nil
+}
+
+// faulty refuses because of a fault of the planner or the model.
+func faulty(format string, args ...any) plan.Refusals {
+	return plan.Refusals{{
+		Task: -1, Kind: plan.Unsupported,
+		Reason: "the plan for it " + fmt.Sprintf(format, args...) + "; please report this with the image",
+	}}
+}
