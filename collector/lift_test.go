@@ -193,14 +193,6 @@ func (l *lift) addTasks() {
 	}
 }
 
-func (l *lift) byID() map[ID]*Pid {
-	m := make(map[ID]*Pid, len(l.world.pids))
-	for _, p := range l.world.pids {
-		m[p.ID] = p
-	}
-	return m
-}
-
 // setState is the kernel's way to say what forest.Task says.
 func (l *lift) setState(k *Task, t *forest.Task) {
 	k.RunState = 1
@@ -268,7 +260,7 @@ func (l *lift) show() *Snapshot {
 		s.Tasks = append(s.Tasks, *k)
 		pid[k.Pid], tgid[k.TGID], pgid[k.PGID], sid[k.SID] = true, true, true, true
 	}
-	for _, p := range l.byID() {
+	for _, p := range l.world.pids {
 		q := *p
 		q.HasPID, q.HasTGID, q.HasPGID, q.HasSID = pid[p.ID], tgid[p.ID], pgid[p.ID], sid[p.ID]
 		// What nobody in the forest uses is a group of somebody outside.

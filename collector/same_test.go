@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package collector
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/forest/foresttest"
+)
+
+// alter changes a field, or an element of it, whatever its type.
+func alter(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Slice, reflect.Array:
+		if v.Len() == 0 {
+			v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+			return
+		}
+		alter(v.Index(v.Len() - 1))
+	case reflect.Struct:
+		alter(v.Field(0))
+	default:
+		if v.CanUint() {
+			v.SetUint(v.Uint() ^ 1)
+		} else {
+			v.SetInt(v.Int() ^ 1)
+		}
+	}
+}
+
+// eachField calls f once for each field of each element type of a struct of
+// slices, with that field altered in a fresh copy's last element.
+func eachField[T any](fresh func() *T, f func(name string, altered *T)) {
+	top := reflect.TypeFor[T]()
+	for i := range top.NumField() {
+		element := top.Field(i).Type
+		if element.Kind() != reflect.Slice || element.Elem().Kind() != reflect.Struct {
+			x := fresh()
+			alter(reflect.ValueOf(x).Elem().Field(i))
+			f(top.Field(i).Name, x)
+			continue
+		}
+		for j := range element.Elem().NumField() {
+			x := fresh()
+			list := reflect.ValueOf(x).Elem().Field(i)
+			alter(list.Index(list.Len() - 1).Field(j))
+			f(top.Field(i).Name+"."+element.Elem().Field(j).Name, x)
+		}
+		x := fresh()
+		list := reflect.ValueOf(x).Elem().Field(i)
+		list.SetLen(list.Len() - 1)
+		f("one less of "+top.Field(i).Name, x)
+	}
+}
+
+// No field of a forest can differ between two passes without being noticed:
+// also one that is added later.
+func TestDifferenceSeesEveryField(t *testing.T) {
+	a := foresttest.Sample()
+	if !Same(a, foresttest.Sample()) {
+		t.Fatal("a forest is not the same as itself")
+	}
+	eachField(foresttest.Sample, func(name string, b *forest.Forest) {
+		if Same(a, b) != (name == "Producer") {
+			t.Errorf("%s: %q", name, Difference(a, b))
+		}
+	})
+}
+
+// And none of a snapshot, but for what a task is just doing.
+func TestSameSnapshotSeesEveryField(t *testing.T) {
+	fresh := func() *Snapshot { return liftForest(foresttest.Sample(), 1, 5) }
+	a := fresh()
+	if !sameSnapshot(a, fresh()) {
+		t.Fatal("a snapshot is not the same as itself")
+	}
+	volatile := []string{"Tasks.RunState", "Tasks.TaskFlags"}
+	eachField(fresh, func(name string, b *Snapshot) {
+		if sameSnapshot(a, b) != slices.Contains(volatile, name) {
+			t.Errorf("%s: is it the same? %t", name, sameSnapshot(a, b))
+		}
+	})
+	b := fresh()
+	b.Tasks[0].TaskFlags ^= pfExiting
+	if sameSnapshot(a, b) {
+		t.Error("an exit went unnoticed")
+	}
+}
