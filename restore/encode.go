@@ -110,7 +110,7 @@ func (g *program) checkOp(a int, op *plan.Op) error {
 	switch op.Code {
 	case plan.Clone:
 		return checkClone(op)
-	case plan.Kill:
+	case plan.Kill, plan.Stop:
 		if !g.isActor(op.Child) || op.Signal < 1 || op.Signal > 64 {
 			return fmt.Errorf("signal %d for actor %d", op.Signal, op.Child)
 		}
@@ -157,9 +157,11 @@ func (g *program) isActor(a int32) bool {
 	return a >= plan.Init && int(a) < len(g.plan.Actors)
 }
 
-// runs reports whether the held actor runs a program at the commit.
+// runs reports whether the held actor runs a program at the commit: not one
+// that is stopped.
 func (g *program) runs(a int) bool {
-	return g.opts.Exec != "" && !g.thread[a] && g.plan.Actors[a].Task >= 0
+	task := g.plan.Actors[a].Task
+	return g.opts.Exec != "" && !g.thread[a] && task >= 0 && g.forest.Tasks[task].State == forest.Running
 }
 
 func (g *program) checkHold(a int) error {
@@ -394,6 +396,8 @@ func (g *program) encodeOp(out *stub.Op, op *plan.Op, d *data) {
 		out.Arg = op.Pid
 	case plan.Kill:
 		out.Arg, out.Number = op.Pid, op.Signal
+	case plan.Stop:
+		out.Arg, out.Number, out.Count = op.Pid, op.Signal, uint8(op.Number)
 	case plan.JoinPID, plan.JoinUser:
 		out.Arg = op.Via
 	case plan.Ignore, plan.Pdeath:

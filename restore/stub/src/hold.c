@@ -121,6 +121,9 @@ static void take(const struct siginfo *info)
 {
 	int sig = info->signo;
 
+	/* a parent that carries out a stop of the plan, not a terminal */
+	if (!committed() && stops_by_default(sig) && info->code == 0)
+		act_on(sig);
 	if (!committed() || from_child(info) || ignored_by_default(sig))
 		return;
 	if (sys0(__NR_getpid) != 1)

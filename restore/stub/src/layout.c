@@ -60,6 +60,7 @@ const struct entry layout[]
 	VALUE("set-ids", OP_SET_IDS),
 	VALUE("ignore", OP_IGNORE),
 	VALUE("kill", OP_KILL),
+	VALUE("stop", OP_STOP),
 	VALUE("undumpable", OP_UNDUMPABLE),
 	VALUE("pdeath", OP_PDEATH),
 	VALUE("cursor", OP_CURSOR),

@@ -177,6 +177,21 @@ static long ignore(struct op *op)
 	return sys4(__NR_rt_sigaction, op->arg, action, 0, 8);
 }
 
+/* A child that holds; arg is its number, count whether to let wait know. */
+static long stop_child(struct op *op)
+{
+	int flags = WSTOPPED | (op->count ? 0 : WNOWAIT);
+	s32 pid = child_pid(op);
+	long got = sys2(__NR_kill, pid, op->number);
+
+	if (got < 0)
+		return got;
+	do {
+		got = sys5(__NR_waitid, P_PID, pid, 0, flags, 0);
+	} while (got == -EINTR);
+	return got;
+}
+
 static noinline long step(u32 self, struct op *op)
 {
 	switch (op->code) {
@@ -208,6 +223,8 @@ static noinline long step(u32 self, struct op *op)
 		return ignore(op);
 	case OP_KILL:
 		return sys2(__NR_kill, child_pid(op), op->number);
+	case OP_STOP:
+		return stop_child(op);
 	case OP_UNDUMPABLE:
 		return undumpable();
 	case OP_PDEATH:
