@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/internal/testforest"
@@ -86,7 +87,7 @@ func compareWithKernel(t *testing.T, h *History) (int, error) {
 			return i, fmt.Errorf("%s: the kernel says %v, the model %v (%s)", s.String(), made, want, k.Why())
 		}
 		root = k.tasks[root].proc.leader.id
-		if err := compareForests(k, root, real); err != nil {
+		if err := patiently(func() error { return compareForests(k, root, real) }); err != nil {
 			return i, fmt.Errorf("after %s: %w", s.String(), err)
 		}
 	}
@@ -100,6 +101,16 @@ func (k *Kernel) beyondTest() bool {
 	return k.tasks[Outsider].exiting || slices.ContainsFunc(k.tasks[Outsider:], func(t *task) bool {
 		return t.zapping && t.firstChild != nil
 	})
+}
+
+// patiently tries again for a while: on a busy machine an init that ends is
+// seen on its way.
+func patiently(compare func() error) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if err := compare(); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func compareForests(k *Kernel, root TaskID, real *testforest.Forest) error {
