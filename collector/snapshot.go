@@ -9,7 +9,11 @@ type ID uint64
 
 // Snapshot is one pass over a target. Records may come in any order, and the
 // same pid object, namespace or user namespace may be there more than once;
-// a task is there once.
+// a task is there once. Whatever a record refers to is described: the pid
+// objects that the tasks use, the namespace of each with all its ancestors and
+// owners, pid_ns_for_children, the user namespaces of the tasks with theirs up
+// to the initial one. What is missing counts as a change during the pass; only
+// a parent may be outside.
 type Snapshot struct {
 	Root      ID // the root task
 	Namespace ID // the root task's own pid namespace

@@ -31,10 +31,12 @@ type Namespace struct {
 	Owner  int            // index of the owning user namespace
 	State  NamespaceState // where it is in its life
 	// Cursor is the id cursor: the number after the one given out last
-	// without being named (idr.idr_next; ns_last_pid is one less).
+	// without being named (idr.idr_next; ns_last_pid is one less). 0 in a
+	// Subtree if the namespace's init is not in it: others move it.
 	Cursor uint32
 	// PidMax is the namespace's own pid_max, or 0 where the kernel has only
-	// one for the whole machine (before about 6.14).
+	// one for the whole machine (before about 6.14) or, like Cursor, where
+	// it is not the forest's.
 	PidMax uint32
 	// Inode is the nsfs inode on the machine of the dump. It names the
 	// namespace to a person; it does not come back.

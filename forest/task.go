@@ -10,7 +10,7 @@ const (
 	Running State = iota
 	// Stopped: job-control stop; StopSignal and StopReported say which.
 	Stopped
-	// Traced: in a ptrace stop. Cannot be rebuilt.
+	// Traced: a tracer is attached, stopped or not. Cannot be rebuilt.
 	Traced
 	// Zombie: a process all of whose threads ended, not yet reaped.
 	Zombie

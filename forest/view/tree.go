@@ -56,8 +56,11 @@ func (t *tree) header() {
 	if f.Cut.Walked {
 		how += ", every number accounted for"
 	}
-	fmt.Fprintf(t.w, "taken %s on Linux %s (%s), %s\n", time.Unix(0, f.Producer.Time).UTC().Format(time.RFC3339),
-		forest.Escape(f.Producer.Release), forest.Escape(f.Producer.Machine), how)
+	where := ""
+	if p := f.Producer; p.Release != "" {
+		where = fmt.Sprintf(" on Linux %s (%s)", forest.Escape(p.Release), forest.Escape(p.Machine))
+	}
+	fmt.Fprintf(t.w, "taken %s%s, %s\n", time.Unix(0, f.Producer.Time).UTC().Format(time.RFC3339), where, how)
 	for _, why := range f.Inexact {
 		fmt.Fprintln(t.w, t.o.text(dead, "cannot be rebuilt exactly: "+forest.Escape(why)))
 	}
