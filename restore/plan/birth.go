@@ -16,7 +16,7 @@ type carrierKey struct {
 // and from there down, each process whole before its next sibling.
 func (p *planner) grow() {
 	root := int32(0)
-	if p.f.Mode == forest.Subtree {
+	if p.holder != none {
 		p.bear(p.holder, 0)
 		p.growRest()
 		return

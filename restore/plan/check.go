@@ -89,7 +89,7 @@ func (p *planner) checkStopped(i int32) {
 	case stopped == none:
 	case runs != none:
 		p.unsupported(i, "its thread %s is stopped and its thread %s is not", p.name(stopped), p.name(runs))
-	case i == 0 && p.f.Mode == forest.Container:
+	case i == 0 && p.holder == none:
 		p.unsupported(i, "the root is stopped by signal %d, and could not take part in its own restore: let it continue first", sig)
 	case sig != sigStop && p.orphaned(p.nodes[i].group):
 		p.unsupported(i, "it is stopped by signal %d, and its group %s has been orphaned since: that signal stops nobody there any more (kernel-rules 22)",
@@ -128,7 +128,7 @@ func (p *planner) checkParent(i int32) {
 	nd := &p.nodes[i]
 	switch {
 	case i == 0:
-		if p.f.Mode == forest.Container && nd.signal != forest.SIGCHLD {
+		if p.holder == none && nd.signal != forest.SIGCHLD {
 			p.unsupported(i, "the root's exit signal is %d, not SIGCHLD", nd.signal)
 		}
 	case nd.parent == none:

@@ -107,8 +107,9 @@ func (p *planner) index() {
 	p.x = x
 	p.nodes = make([]node, len(f.Tasks), len(f.Tasks)+len(f.Tasks)/4+8)
 	first := int32(Init)
-	if f.Mode == forest.Subtree {
-		first++ // Init is the holder
+	held := f.Pid(f.Root().Pid).Numbers[0] != 1
+	if held {
+		first++ // Init is a holder: the root is another number
 	}
 	for i := range f.Tasks {
 		t := &f.Tasks[i]
@@ -136,7 +137,7 @@ func (p *planner) index() {
 		p.plan.Actors[p.nodes[i].actor] = Actor{Role: RoleTask, Task: i}
 	}
 	p.plan.Root = int(p.nodes[0].actor)
-	if f.Mode == forest.Subtree {
+	if held {
 		p.hold()
 	}
 	p.ghosts = make(map[forest.Tag]int32)

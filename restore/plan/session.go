@@ -60,7 +60,7 @@ func (p *planner) require() {
 			p.requireOf(i)
 		}
 	}
-	if b := p.nodes[0].birth; p.bornIn && p.f.Mode == forest.Subtree && p.ghosts[b] == none && b > 0 && p.f.Pid(b).Namespace == 0 {
+	if b := p.nodes[0].birth; p.bornIn && p.holder != none && p.ghosts[b] == none && b > 0 && p.f.Pid(b).Namespace == 0 {
 		p.homes[b] = p.holder
 	} else if b != free && b != forest.Inherited {
 		p.unsupported(0, "a child of it is in session %s, which nobody in the forest could have handed to it", p.f.TagName(b))
