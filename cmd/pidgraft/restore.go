@@ -114,7 +114,7 @@ func verify(ctx context.Context, want *forest.Forest, pid int) error {
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	if want.Mode == forest.Container {
+	if want.Pid(want.Root().Pid).Numbers[0] == 1 {
 		// Until it is let live, its first task dies with the restorer.
 		got.Root().PdeathSignal = want.Root().PdeathSignal
 	}
