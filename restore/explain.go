@@ -172,7 +172,7 @@ func systemCall(op *plan.Op) string {
 	switch op.Code {
 	case plan.Clone:
 		return "clone3"
-	case plan.Reap, plan.Await:
+	case plan.Reap, plan.Await, plan.Stop:
 		return "waitid"
 	case plan.JoinPID, plan.JoinUser:
 		return "setns"

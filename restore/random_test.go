@@ -46,7 +46,7 @@ func TestRandomForests(t *testing.T) {
 					if err != nil {
 						continue
 					}
-					p, err := plan.Make(f, plan.Options{OwnPidMax: each, PidMax: 32768})
+					p, err := Plan(f, plan.Options{OwnPidMax: each, PidMax: 32768})
 					if err != nil {
 						continue
 					}
@@ -134,8 +134,11 @@ func expected(f *forest.Forest, task *forest.Task) *seen {
 		return numbers
 	}
 	s := &seen{pid: at(task.Pid), pgid: at(task.PGID), sid: at(task.SID), comm: task.Comm, state: "S"}
-	if task.State.Exited() {
+	switch {
+	case task.State.Exited():
 		s.state = "Z"
+	case task.State == forest.Stopped:
+		s.state = "T"
 	}
 	if task.State == forest.Zombie {
 		s.status = int(task.WaitStatus())

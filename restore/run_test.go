@@ -476,3 +476,49 @@ func TestSignals(t *testing.T) {
 		})
 	})
 }
+
+// Stopped processes: by any stop signal, with the stop reported to wait or
+// not, with threads.
+func TestStopped(t *testing.T) {
+	eachMemory(t, func(t *testing.T, opts Options) {
+		s := newScript(t)
+		s.do("init", plan.Op{Code: plan.Setsid})
+		s.clone("init", "p", 0, 5)
+		signals := []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+		for i := range signals {
+			n := int32(10 + 10*i)
+			name := signals[i].String()
+			s.clone("p", name, 0, n)
+			s.clone(name, name+"t", plan.Thread, n+1)
+			s.hold(name, name+"t")
+		}
+		founded := s.do("p", plan.Op{Code: plan.Setpgid}) // TSTP needs a group that is not orphaned
+		for i, sig := range signals {
+			leader, thread := s.actor(sig.String()), s.actor(sig.String()+"t")
+			s.do("p", plan.Op{Code: plan.Setpgid, Child: leader, Pid: int32(10 + 10*i), Number: 5}, founded)
+			s.do("p", plan.Op{Code: plan.Stop, Child: leader, Pid: int32(10 + 10*i), Signal: int32(sig), Number: int32(i % 2)},
+				plan.Ref{Actor: leader, Op: 2}, plan.Ref{Actor: thread, Op: 1})
+		}
+		s.hold("p", "init")
+		s.look(opts, func(_ int, tasks map[string]procTask) {
+			if len(tasks) != 2+2*len(signals) {
+				t.Errorf("%d tasks", len(tasks))
+			}
+			for i, sig := range signals {
+				for n := 10 + 10*i; n <= 11+10*i; n++ {
+					p := tasks[strconv.Itoa(n)]
+					if p.state != "T" {
+						t.Errorf("%d, stopped by %v, is %q", n, sig, p.state)
+					}
+				}
+				code := exitCode(t, tasks[strconv.Itoa(10+10*i)].host) // rule 19: the stop signal
+				if want := int(sig)<<8 | 0x7f; code != want && code != int(sig) && code != 0 {
+					t.Errorf("%v: exit code in stat is %#x", sig, code)
+				}
+			}
+			if tasks["5"].state != "S" {
+				t.Errorf("the parent is %q", tasks["5"].state)
+			}
+		})
+	})
+}

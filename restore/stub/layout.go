@@ -52,7 +52,7 @@ type Op struct {
 	Code   uint8 // plan.Code
 	Flags  uint8 // plan.CloneFlags
 	Mark   uint8
-	Count  uint8 // how many numbers a clone has
+	Count  uint8 // how many numbers a clone has; of a stop: whether wait reports it
 	Child  int32
 	Arg    int32 // Pid, Via or Signal, as the code needs
 	Number int32

@@ -28,12 +28,16 @@ static int committed(void)
 	return load(&PLAN->commit) == COMMIT_DONE;
 }
 
-/* The last one to be in place tells the restorer. */
+/*
+ * The last one to be in place tells the restorer. Counted first: what waits
+ * for the hold may be a stop of this very task.
+ */
 static void arrive(struct op *op)
 {
+	u32 held = __atomic_add_fetch(&PLAN->held, 1, __ATOMIC_ACQ_REL);
+
 	publish(op, OP_DONE);
-	if (__atomic_add_fetch(&PLAN->held, 1, __ATOMIC_ACQ_REL) ==
-	    PLAN->nholds)
+	if (held == PLAN->nholds)
 		bell();
 }
 

@@ -103,7 +103,7 @@ struct op {
 	u8 code;
 	u8 flags;
 	u8 mark;
-	u8 count;
+	u8 count;	/* of numbers; of a stop: 1 if wait is to report it */
 	s32 child;	/* actor, or -1 */
 	s32 arg;	/* the Pid, Via or Signal of the plan's operation */
 	s32 number;

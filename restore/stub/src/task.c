@@ -180,7 +180,7 @@ static long ignore(struct op *op)
 /* A child that holds; arg is its number, count whether to let wait know. */
 static long stop_child(struct op *op)
 {
-	int flags = WSTOPPED | (op->count ? 0 : WNOWAIT);
+	int flags = WSTOPPED | __WALL | (op->count ? 0 : WNOWAIT);
 	s32 pid = child_pid(op);
 	long got = sys2(__NR_kill, pid, op->number);
 
