@@ -103,15 +103,6 @@ func (c *coordinator) commit() error {
 // abandon lets the coordinator kill the forest, if there was no commit.
 func (c *coordinator) abandon() { _ = c.life.Close() }
 
-func (c *coordinator) hasEnded() bool {
-	select {
-	case <-c.ended:
-		return true
-	default:
-		return false
-	}
-}
-
 func (c *coordinator) close() {
 	c.abandon()
 	c.closing.Store(true)

@@ -24,7 +24,6 @@ type procTask struct {
 	pgid, sid []int
 	uid, gid  string
 	threads   string
-	startTime string
 }
 
 // below reads every task (threads, too) whose process descends from process
