@@ -29,7 +29,8 @@ func (d Difference) String() string { return d.Subject + ": " + d.Text }
 // in the sense of a restore: all but start times, inodes, the producer, the
 // way of the cut, reasons of inexactness, the order of tags and of
 // namespaces, raw exit codes that wait would not report, and (see
-// DiffOptions) the ids of tasks that live.
+// DiffOptions) the ids of tasks that live. The pid_max of a namespace counts only
+// where both kernels have one for each.
 //
 // A pid object is matched by its number in the root namespace, which no other
 // object of the forest has; a namespace by the objects in it, its init's

@@ -49,7 +49,8 @@ func (d *differ) namespaces() {
 		if n.Cursor != m.Cursor {
 			d.add(None, None, subject, fmt.Sprintf("id cursor is %d", m.Cursor), fmt.Sprint(n.Cursor))
 		}
-		if n.PidMax != m.PidMax {
+		// 0: that kernel has one pid_max for the whole machine.
+		if n.PidMax != m.PidMax && n.PidMax != 0 && m.PidMax != 0 {
 			d.add(None, None, subject, fmt.Sprintf("pid_max is %d", m.PidMax), fmt.Sprint(n.PidMax))
 		}
 		if d.a.userns[n.Owner] != int32(m.Owner) {
