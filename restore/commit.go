@@ -70,7 +70,7 @@ func (r *run) finish(ctx context.Context, pid int) (Result, error) {
 // undo ends whatever there is of the forest and waits until it is gone.
 func (r *run) undo() error {
 	r.coordinator.abandon()
-	limit := time.NewTimer(undoLimit)
+	limit := time.NewTimer(undoLimit + time.Duration(len(r.plan.Actors))*time.Millisecond)
 	defer limit.Stop()
 	if r.init != nil {
 		// also when the coordinator is stopped or gone

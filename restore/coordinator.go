@@ -168,5 +168,6 @@ func stubCommand(binary *os.File, files ...*os.File) *exec.Cmd {
 	}
 }
 
-// undoLimit is how long the kernel may take to end a namespace.
+// undoLimit is how long the kernel may take to end a namespace; each task has a
+// millisecond more.
 const undoLimit = 30 * time.Second
