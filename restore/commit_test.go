@@ -131,7 +131,8 @@ func foreground(t *testing.T, s *script, opts Options, act func(signals chan<- o
 			t.Fatal(err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("the root does not end")
+		signals <- unix.SIGKILL // a committed forest outlives its test
+		t.Fatal("the root does not end", <-done)
 	}
 	if res.PID != pid {
 		t.Errorf("root is %d, reported %d", res.PID, pid)
