@@ -285,11 +285,11 @@ func (t Task) readMaps(tgid int) error {
 	return nil
 }
 
-// relation is a group or session of a task. In a subtree a number in the root
-// namespace may belong to a task outside of it.
+// relation is a group or session of a task. In a subtree its leader may be a
+// task outside, with a number in the root namespace or without.
 func (r *reader) relation(s *seen, name string) string {
 	numbers := r.below(s, name)
-	if len(numbers) == 0 || numbers[0] == 0 || !r.subtree {
+	if len(numbers) == 0 || !r.subtree {
 		return join(numbers)
 	}
 	place, leader := "", numbers[0]
@@ -298,7 +298,7 @@ func (r *reader) relation(s *seen, name string) string {
 		return join(numbers)
 	case r.below(r.root, name)[0] == leader:
 		place = inherited
-	case r.elsewhere(leader):
+	case leader == 0, r.elsewhere(leader):
 		place = outside
 	default:
 		return join(numbers) // a ghost
