@@ -5,6 +5,7 @@ package restore
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -19,27 +20,28 @@ type program struct {
 	opts   *Options
 
 	first     []uint32 // of each actor, the index of its first operation
-	nops      int      // with the birth of Init, which is operation 0
+	nops      int      // with the births, which are the first
 	maker     []plan.Ref
 	thread    []bool  // the actor is a thread of its maker's process
 	process   []int32 // the actor that leads its process
+	outsider  []int32 // born beside the new namespaces
 	committer int32
 	collected []bool // some actor sees the process end by wait
 	holds     int
 }
 
-const birthIndex = 0 // index of the operation that makes Init
+const birthIndex = 0 // index of the operation that makes Init, the first birth
 
 // analyse checks what the stub relies on and gathers what it must be told.
 // The plan is the planner's, so a fault here is a bug, not a bad image.
 func analyse(f *forest.Forest, p *plan.Plan, opts *Options) (*program, error) {
 	n := len(p.Actors)
-	if n <= plan.Init || p.Root < plan.Init || p.Root >= n {
-		return nil, fmt.Errorf("plan has %d actors and root %d", n, p.Root)
+	if n <= plan.Init || p.Root < plan.Init || p.Root >= n || len(p.Births) == 0 || p.Births[birthIndex].Child != plan.Init {
+		return nil, fmt.Errorf("plan has %d actors, root %d and %d births", n, p.Root, len(p.Births))
 	}
 	g := &program{
 		forest: f, plan: p, opts: opts,
-		first: make([]uint32, n), nops: 1,
+		first: make([]uint32, n), nops: len(p.Births),
 		maker: make([]plan.Ref, n), thread: make([]bool, n),
 		process: make([]int32, n), collected: make([]bool, n),
 		committer: plan.Init,
@@ -55,13 +57,20 @@ func analyse(f *forest.Forest, p *plan.Plan, opts *Options) (*program, error) {
 			return nil, fmt.Errorf("plan: actor %d: %w", a, err)
 		}
 	}
+	for i := range p.Births[1:] {
+		child := p.Births[i+1].Child
+		if !g.isActor(child) || g.maker[child].Actor >= 0 {
+			return nil, fmt.Errorf("plan: birth of actor %d", child)
+		}
+		g.outsider = append(g.outsider, child)
+	}
 	for a := range p.Actors {
 		if err := g.checkProgram(a); err != nil {
 			return nil, fmt.Errorf("plan: actor %d: %w", a, err)
 		}
 	}
 	for a := plan.Init + 1; a < n; a++ {
-		if g.maker[a].Actor < 0 {
+		if g.maker[a].Actor < 0 && !slices.Contains(g.outsider, int32(a)) {
 			return nil, fmt.Errorf("plan: actor %d is made by nobody", a)
 		}
 	}
@@ -257,7 +266,7 @@ func (g *program) pdeathOf(a int) int32 {
 // index of the operation in the stub's memory.
 func (g *program) index(r plan.Ref) uint32 { return g.first[r.Actor] + uint32(r.Op) }
 
-// ref is the reverse of index; false for the birth of Init.
+// ref is the reverse of index; false for a birth.
 func (g *program) ref(index uint32) (plan.Ref, bool) {
 	a := sort.Search(len(g.first), func(a int) bool { return g.first[a] > index }) - 1
 	if a < 0 {
@@ -297,7 +306,7 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 	*hdr = stub.Plan{
 		Magic: stub.Magic, Version: stub.Version,
 		NActors: uint32(len(actors)), NOps: uint32(len(ops)),
-		Birth: birthIndex, Init: plan.Init, Committer: uint32(g.committer),
+		NBirths: uint32(len(g.plan.Births)), Init: plan.Init, Committer: uint32(g.committer),
 		NHolds: uint32(g.holds), RootNumber: g.rootNumber(),
 		Pdeath: g.pdeathOf(int(g.committer)), SelfPidfd: -1,
 	}
@@ -319,10 +328,11 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 		env = newEnvironment(g.forest, hdr, d, g.opts.Exec)
 	}
 
-	g.encodeOp(&ops[birthIndex], &plan.Op{
-		Code: plan.Clone, Flags: g.plan.InitFlags | plan.Pidfd, Child: plan.Init,
-		Numbers: g.plan.InitNumbers, Signal: forest.SIGCHLD,
-	}, d)
+	for i := range g.plan.Births {
+		op := g.plan.Births[i]
+		op.Flags |= plan.Pidfd // to end it by
+		g.encodeOp(&ops[i], &op, d)
+	}
 	for a := range g.plan.Actors {
 		actors[a] = stub.Actor{First: g.first[a], Count: uint32(len(g.plan.Actors[a].Ops)), Pidfd: -1}
 		for i := range g.plan.Actors[a].Ops {

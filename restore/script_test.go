@@ -29,7 +29,7 @@ func newScript(t testing.TB) *script {
 	s := &script{t: t, names: map[string]int32{"restorer": plan.Restorer, "init": plan.Init},
 		plan: &plan.Plan{
 			Actors: []plan.Actor{{Role: plan.RoleRestorer, Task: -1}, {Role: plan.RoleTask, Task: -1}},
-			Root:   plan.Init, InitNumbers: []int32{1}, InitFlags: plan.NewPID,
+			Root:   plan.Init, Births: []plan.Op{{Code: plan.Clone, Child: plan.Init, Flags: plan.NewPID | plan.Pidfd, Numbers: []int32{1}, Signal: forest.SIGCHLD}},
 		},
 		forest: &forest.Forest{
 			UserNamespaces: []forest.UserNamespace{{Parent: -1, Setgroups: true}},

@@ -68,8 +68,14 @@ type executor struct {
 
 func (e *executor) checkRefs() error {
 	in := func(a int32) bool { return a >= 0 && int(a) < len(e.actors) }
-	if len(e.actors) < 2 || !in(int32(e.p.Root)) {
+	births := e.p.Births
+	if len(e.actors) < 2 || !in(int32(e.p.Root)) || len(births) == 0 || births[0].Child != plan.Init {
 		return fmt.Errorf("plan of %d actors with root %d", len(e.actors), e.p.Root)
+	}
+	for i := range births {
+		if births[i].Code != plan.Clone || !in(births[i].Child) {
+			return fmt.Errorf("birth %d is none", i)
+		}
 	}
 	for a := range e.p.Actors {
 		ops := e.p.Actors[a].Ops
@@ -94,19 +100,17 @@ func (e *executor) checkRefs() error {
 	return nil
 }
 
-// start makes the plan's Init, which the restorer bears with every signal
-// blocked and keeps a pidfd of. All others inherit the mask.
+// start makes the births of the plan, with every signal blocked, as all others
+// inherit it.
 func (e *executor) start() error {
 	e.born(plan.Restorer, Outsider)
 	e.k.SetBlocked(Outsider, true)
-	id, errno := e.k.Clone(Outsider, CloneArgs{
-		Flags: cloneFlags(e.p.InitFlags), SetTID: e.p.InitNumbers, ExitSignal: forest.SIGCHLD,
-	})
-	if errno != 0 {
-		return e.errorf(plan.Init, "its birth: %v: %s", errno, e.k.Why())
+	for i := range e.p.Births {
+		op := &e.p.Births[i]
+		if errno := e.clone(Outsider, op); errno != 0 {
+			return e.errorf(op.Child, "its birth: %v: %s", errno, e.k.Why())
+		}
 	}
-	e.born(plan.Init, id)
-	e.actors[plan.Init].pidfd = true
 	return nil
 }
 

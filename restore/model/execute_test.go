@@ -14,7 +14,7 @@ import (
 // programs is a plan of a container: the restorer does nothing, the first
 // program is the root's, the others those of actors 2, 3, …
 func programs(ops ...[]plan.Op) *plan.Plan {
-	p := &plan.Plan{Root: plan.Init, InitNumbers: []int32{1}, InitFlags: plan.NewPID}
+	p := &plan.Plan{Root: plan.Init, Births: []plan.Op{{Code: plan.Clone, Child: plan.Init, Flags: plan.NewPID | plan.Pidfd, Numbers: []int32{1}, Signal: forest.SIGCHLD}}}
 	p.Actors = []plan.Actor{{Role: plan.RoleRestorer, Task: -1, Ops: []plan.Op{{Code: plan.End, Child: -1}}}}
 	for _, program := range ops {
 		p.Actors = append(p.Actors, plan.Actor{Role: plan.RoleTask, Task: -1, Ops: program})

@@ -38,7 +38,7 @@ func (p *planner) adopt(t int32, at int) {
 	}
 	x := p.helper(RoleHelper, p.nodes[l].ns, 0, "makes "+p.name(k)+" in its session and dies, so that "+p.name(t)+" adopts it")
 	xn := &p.nodes[x]
-	xn.parent, xn.session, xn.group = l, s, p.nodes[l].curGroup
+	xn.parent, xn.session, xn.group, xn.passing = l, s, p.nodes[l].curGroup, true
 	p.birth(l, x, 0)
 	p.birth(x, k, 0)
 	if len(p.refusals) > 0 {
@@ -118,7 +118,7 @@ func (p *planner) bearLate(t int32, at int) {
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
 	yn := &p.nodes[y]
 	yn.parent, yn.group = t, p.now(t).curGroup
-	yn.session = p.need(k)
+	yn.session, yn.passing = p.need(k), true
 	p.nodes[k].late = y
 	p.bearAs(t, y)
 	if len(p.refusals) == 0 {

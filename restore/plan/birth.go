@@ -13,34 +13,73 @@ type carrierKey struct {
 }
 
 // grow plans every birth: the holder of a subtree if there is one, the root,
-// and from there down, each process whole before its next sibling.
+// from there down, each process whole before its next sibling, and at last
+// those that enter from outside.
 func (p *planner) grow() {
-	root := int32(0)
 	if p.holder != none {
 		p.bear(p.holder, 0)
-		p.growRest()
-		return
+	} else {
+		p.bearRoot()
 	}
+	p.growRest()
+	for _, top := range p.x.Tops()[1:] {
+		if len(p.refusals) > 0 {
+			return
+		}
+		p.spawn(p.outsider(), top)
+		p.growRest()
+	}
+}
+
+// bearRoot starts with the root as the first task of the new namespace.
+func (p *planner) bearRoot() {
+	const root = 0
 	p.comeAlive(root, none)
-	p.nodes[root].curSession = forest.Inherited
-	p.nodes[root].curGroup = forest.Inherited
-	if !p.nodes[root].leads {
+	nd := &p.nodes[root]
+	nd.curSession, nd.curGroup = forest.Inherited, forest.Inherited
+	if !nd.leads && !nd.inner {
 		p.sit(root)
 	}
-	p.build(root)
-	p.growRest()
+	if nd.inner {
+		birth := &p.plan.Births[0]
+		p.setOwner(root, birth)
+		if len(p.plan.Actors[Init].Ops) == 0 {
+			p.do(root, Op{Code: Nop, Child: none})
+		}
+		p.enterAtBirth(root, Ref{Actor: Init})
+		p.bearFor(p.outsider(), root)
+	}
+	if len(p.refusals) == 0 {
+		p.build(root)
+	}
+}
+
+// outsider is the process beside the new namespace that bears those that
+// enter it from outside.
+func (p *planner) outsider() int32 {
+	if p.beside != none {
+		return p.beside
+	}
+	n := int32(len(p.nodes))
+	nd := p.blank(n, RoleOutsider)
+	nd.ns, nd.why = outside, "bears those that enter from outside"
+	nd.born, nd.curSession, nd.curGroup = true, forest.Inherited, forest.Inherited
+	nd.session, nd.group = forest.Inherited, forest.Inherited
+	p.nodes = append(p.nodes, nd)
+	p.plan.Actors = append(p.plan.Actors, Actor{Role: nd.role, Task: none, Why: nd.why})
+	p.plan.Births = append(p.plan.Births, Op{Code: Clone, Child: nd.actor, Signal: forest.SIGCHLD})
+	p.beside = n
+	return n
 }
 
 // hold adds the init of the new namespace of a subtree.
 func (p *planner) hold() {
 	n := int32(len(p.nodes))
-	p.nodes = append(p.nodes, node{
-		actor: Init, task: none, leader: n, role: RoleHolder, numbers: []int32{1},
-		parent: none, session: forest.Inherited, group: forest.Inherited, birth: free,
-		standIn: none, late: none, curParent: none, born: true,
-		curSession: forest.Inherited, curGroup: forest.Inherited,
-		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
-	})
+	nd := p.blank(n, RoleHolder)
+	nd.actor, nd.numbers = Init, []int32{1}
+	nd.session, nd.group = forest.Inherited, forest.Inherited
+	nd.born, nd.curSession, nd.curGroup = true, forest.Inherited, forest.Inherited
+	p.nodes = append(p.nodes, nd)
 	p.plan.Actors[Init] = Actor{Role: RoleHolder, Task: none, Why: "number 1 of the new namespace: reaps, and ends with the root"}
 	p.holder = n
 	p.nodes[n].kids = []int32{0}
@@ -167,6 +206,11 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 func (p *planner) ready(t, k int32) bool {
 	nd := &p.nodes[k]
 	via := p.via(t)
+	if at := p.birthplace(k); at >= 0 && p.nodes[via].ns != at {
+		if init := p.initOf(at); init != none && !p.nodes[init].born {
+			return false
+		}
+	}
 	if s := p.need(k); s != free && s != p.now(via).curSession {
 		if p.carrier(via, s, nd.signal) == none && !p.led(s) {
 			return false
@@ -341,12 +385,16 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		after = append(after, p.nodes[parent].lastKid, p.now(a).changed)
 		if p.isInit(k) {
 			op.Flags |= NewPID
-			if p.setOwner(a, k, &op); len(p.refusals) > 0 {
-				return
-			}
+			p.setOwner(k, &op)
 		}
 	}
-	ref := p.do(a, op, after...)
+	enters := int32(none)
+	if flags&Thread == 0 {
+		if enters = p.entry(a, k); len(p.refusals) > 0 {
+			return
+		}
+	}
+	ref := p.cloneInto(a, enters, op, after)
 	p.comeAlive(k, parent)
 	nd := &p.nodes[k]
 	nd.cloned, nd.arrived = ref, ref
@@ -361,9 +409,64 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		p.sit(k)
 	}
 	if op.Flags&NewUser != 0 {
-		p.enterAtBirth(a, k, ref)
+		p.enterAtBirth(k, ref)
+		p.bearFor(a, k)
 	}
 	p.giveGroup(k)
+}
+
+// outside is the namespace index of what is in none of the forest's.
+const outside = -1
+
+// birthplace is the namespace that the maker of k must live in, or enter with
+// its children: that of k, or if k is an init the one around it.
+func (p *planner) birthplace(k int32) int32 {
+	ns := p.nodes[k].ns
+	if p.isInit(k) {
+		return int32(p.f.Namespaces[ns].Parent)
+	}
+	return ns
+}
+
+// entry is the init of the namespace that a must take for its children to
+// bear k there, or none if it lives there itself.
+func (p *planner) entry(a, k int32) int32 {
+	want := p.birthplace(k)
+	if p.nodes[a].ns == want {
+		return none
+	}
+	init := none
+	if want >= 0 {
+		init = int(p.initOf(want))
+		if want == 0 && p.holder != none {
+			init = int(p.holder)
+		}
+	}
+	switch {
+	case init == none || !p.nodes[init].born:
+		p.unsupported(k, "it entered namespace %s from outside before that had an init", p.nsName(want))
+	case p.isInit(k):
+		p.unsupported(k, "it is an init born in namespace %s of %s, which lives further out", p.nsName(want), p.name(a))
+	case p.nodes[a].inner || p.nodes[a].ns != outside && !p.f.Encloses(int(p.nodes[a].ns), int(want)):
+		p.unsupported(k, "it was born in namespace %s of %s, which cannot enter it", p.nsName(want), p.name(a))
+	}
+	return int32(init)
+}
+
+// cloneInto plans a's Clone into the namespace of init, or if that is none
+// into its own.
+func (p *planner) cloneInto(a, init int32, op Op, after []Ref) Ref {
+	if init == none {
+		return p.do(a, op, after...)
+	}
+	p.wantPidfd(init)
+	held := p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
+	p.holders[init] = append(p.holders[init], held)
+	ref := p.do(a, op, after...)
+	if p.nodes[a].role != RoleOutsider { // it has no children of its own
+		p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
+	}
+	return ref
 }
 
 // comeAlive marks k born as a child of parent and starts its program.

@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // check refuses what this version cannot build whatever else is true. It
 // notes all of it, so that a person sees the whole list at once.
@@ -73,6 +77,10 @@ func (p *planner) checkExited(i int32) {
 	}
 }
 
+func (p *planner) isStopped(i int32) bool {
+	return slices.ContainsFunc(p.threadsOf(i), func(t int32) bool { return p.f.Tasks[t].State == forest.Stopped })
+}
+
 // checkStopped refuses stops that could not be made once everything else is in
 // place.
 func (p *planner) checkStopped(i int32) {
@@ -123,7 +131,7 @@ func fatal(sig int32) bool {
 	return sig > 0 && sig <= 64
 }
 
-// checkParent refuses parents in other namespaces than birth would give.
+// checkParent refuses what could not have been handed down from outside.
 func (p *planner) checkParent(i int32) {
 	nd := &p.nodes[i]
 	switch {
@@ -131,17 +139,19 @@ func (p *planner) checkParent(i int32) {
 		if p.holder == none && nd.signal != forest.SIGCHLD {
 			p.unsupported(i, "the root's exit signal is %d, not SIGCHLD", nd.signal)
 		}
-	case nd.parent == none:
-		p.unsupported(i, "it entered the namespace from outside (setns): its parent is not in the forest")
-	default:
-		want := nd.ns
-		if p.isInit(i) {
-			want = int32(p.f.Namespaces[nd.ns].Parent)
-		}
-		if p.nodes[nd.parent].ns != want {
-			p.unsupported(i, "its parent %s lives further out than where it was born: it entered its namespace from outside (setns)",
-				p.name(nd.parent))
-		}
+	case nd.parent != none:
+	case p.f.Tasks[i].State == forest.Zombie:
+		p.unsupported(i, "it entered the namespace from outside and has ended: its parent, which could wait for it, is not in the forest")
+	case nd.signal != forest.SIGCHLD:
+		p.unsupported(i, "it entered the namespace from outside with exit signal %d, not SIGCHLD", nd.signal)
+	case !nd.leads && nd.session != forest.Inherited:
+		p.unsupported(i, "it entered the namespace from outside, and is in session %s, which is led from inside", p.f.TagName(nd.session))
+	case p.isInit(i):
+		p.unsupported(i, "it is an init whose parent lives outside the forest")
+	case p.feelsDeath(i):
+		p.unsupported(i, "it entered the namespace from outside and has a parent-death signal")
+	case p.isStopped(i):
+		p.unsupported(i, "it entered the namespace from outside and is stopped: let it continue first")
 	}
 }
 

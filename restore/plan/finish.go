@@ -61,8 +61,10 @@ func (p *planner) endHelper(n int32) {
 	}
 	p.do(n, Op{Code: ExitGroup, Child: none}, after...)
 	nd.ended = true
-	p.reap(parent, n)
-	p.discard(parent, nd.signal)
+	if parent != none { // the restorer collects an outsider
+		p.reap(parent, n)
+		p.discard(parent, nd.signal)
+	}
 }
 
 // discard makes parent forget the exit signal of a child that has ended. All

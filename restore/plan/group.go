@@ -39,7 +39,7 @@ type gift struct{ child int32 }
 
 // sees reports whether group g has a number in n's namespace.
 func (p *planner) sees(n int32, g forest.Tag) bool {
-	return g > 0 && p.f.Encloses(int(p.nodes[n].ns), p.f.Pid(g).Namespace)
+	return g > 0 && p.nodes[n].ns != outside && p.f.Encloses(int(p.nodes[n].ns), p.f.Pid(g).Namespace)
 }
 
 // prepareGroup sees to it that k, about to be made by a as a child of parent,

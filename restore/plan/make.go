@@ -41,6 +41,7 @@ type planner struct {
 	checked bool // nothing in the forest is beyond planning
 	plan    *Plan
 	nodes   []node
+	beside  int32 // the outsider, or none
 	holder  int32 // the init of a subtree's namespace, or none
 	tasks   int32 // nodes[:tasks] are the tasks; helpers follow
 
@@ -94,7 +95,9 @@ func Make(f *forest.Forest, opts Options) (*Plan, error) {
 
 func newPlanner(f *forest.Forest, opts Options) *planner {
 	return &planner{
-		f: f, opts: opts, plan: &Plan{InitNumbers: []int32{1}, InitFlags: NewPID},
+		f: f, opts: opts, plan: &Plan{Births: []Op{{
+			Code: Clone, Child: Init, Flags: NewPID | Pidfd, Numbers: []int32{1}, Signal: forest.SIGCHLD,
+		}}},
 		homes:    make(map[forest.Tag]int32),
 		carriers: make(map[carrierKey]int32),
 		keepers:  make(map[keeperKey]int32),
@@ -104,7 +107,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 
 		deadInits: make(map[int32]int32),
 
-		lastAdoption: noRef, barrier: noRef, stops: noRef, holder: none,
+		lastAdoption: noRef, barrier: noRef, stops: noRef, holder: none, beside: none,
 	}
 }
 

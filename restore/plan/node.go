@@ -47,6 +47,7 @@ type node struct {
 	stage       stage
 	next        []int // of a leader: by thread, the next child to bear
 	inner       bool  // born in a nested user namespace: cannot name outer numbers
+	passing     bool  // a helper that ends as soon as its child is to be adopted
 	curParent   int32
 	curSession  forest.Tag
 	curGroup    forest.Tag
@@ -67,6 +68,9 @@ type node struct {
 
 // isInit reports whether n becomes number 1 of its namespace.
 func (p *planner) isInit(n int32) bool {
+	if p.nodes[n].ns == outside {
+		return false
+	}
 	return p.number(n, p.nodes[n].ns) == 1
 }
 
@@ -79,9 +83,10 @@ func (p *planner) chain(n int32) []int32 {
 	return nd.numbers
 }
 
-// number is n's number in namespace ns, or 0 if it has none there.
+// number is n's number in namespace ns, or 0 if it has none there or ns is
+// outside the forest.
 func (p *planner) number(n, ns int32) int32 {
-	if !p.f.Encloses(int(ns), int(p.nodes[n].ns)) {
+	if ns == outside || p.nodes[n].ns == outside || !p.f.Encloses(int(ns), int(p.nodes[n].ns)) {
 		return 0
 	}
 	return p.chain(n)[p.f.Namespaces[ns].Level]
@@ -208,18 +213,25 @@ func (p *planner) waits(n int32) int32 {
 // unless tag says which it must have.
 func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 {
 	n := int32(len(p.nodes))
-	nd := node{
-		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role, why: why,
-		parent: none, ns: ns, tag: tag, signal: forest.SIGCHLD,
-		birth: free, standIn: none, late: none, curParent: none, end: n + 1,
-		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
-	}
+	nd := p.blank(n, role)
+	nd.why, nd.ns, nd.tag = why, ns, tag
 	if tag == 0 {
 		nd.numbers = p.takeNumbers(ns)
 	}
 	p.nodes = append(p.nodes, nd)
 	p.plan.Actors = append(p.plan.Actors, Actor{Role: role, Task: none, Why: why})
 	return n
+}
+
+// blank is node n, of which nothing is known yet but that it is no task.
+func (p *planner) blank(n int32, role Role) node {
+	return node{
+		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role,
+		parent: none, signal: forest.SIGCHLD, end: n + 1,
+		birth: free, standIn: none, late: none, curParent: none,
+		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef,
+		lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
+	}
 }
 
 // carrier of a session or group: the node that has or will have its number.

@@ -9,7 +9,7 @@ const (
 	Restorer = 0
 	// Init is the first task made: number 1 of the new namespace, either
 	// the forest's root (a container) or a holder. The restorer makes it:
-	// its creation is in the program of no actor.
+	// see Plan.Births.
 	Init = 1
 )
 
@@ -18,11 +18,9 @@ type Plan struct {
 	Actors []Actor
 	// Root is the actor that becomes the forest's root task.
 	Root int
-	// InitNumbers is set_tid for Init, innermost level first: {1}.
-	InitNumbers []int32
-	// InitFlags are the clone flags of Init: NewPID, and NewUser if the
-	// root namespace is owned by a nested user namespace.
-	InitFlags CloneFlags
+	// Births are the Clones that the restorer makes before anything else,
+	// from outside: Init, with a pidfd, and after it outsiders.
+	Births []Op
 }
 
 // Role is why an actor exists.
@@ -43,9 +41,12 @@ const (
 	// RoleEntrant bears tasks inside a namespace on behalf of an outside
 	// task, whose credentials allow every number to be named, and ends.
 	RoleEntrant
+	// RoleOutsider is a process beside the new namespaces, of which those
+	// are born that enter from outside, and ends.
+	RoleOutsider
 )
 
-var roles = [...]string{"restorer", "task", "holder", "ghost", "helper", "entrant"}
+var roles = [...]string{"restorer", "task", "holder", "ghost", "helper", "entrant", "outsider"}
 
 func (r Role) String() string {
 	if int(r) >= len(roles) {
@@ -87,7 +88,8 @@ const (
 	// Subreaper sets PR_SET_CHILD_SUBREAPER to Number (0 or 1).
 	Subreaper
 	// Reap waits for the end of Child, whose number the actor sees as Pid,
-	// and collects it (wait4 with __WALL).
+	// and collects it (wait4 with __WALL). Pid 0 is the number that the
+	// actor's own Clone of it returned.
 	Reap
 	// Await waits until Child (Pid) is a zombie and leaves it one (waitid
 	// with WNOWAIT and __WALL).

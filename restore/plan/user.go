@@ -64,8 +64,8 @@ func (p *planner) settleOwner(ns int32) {
 	switch {
 	case init == none:
 		return // refused by check
-	case ns == 0:
-		p.unsupported(init, "its namespace is owned by a nested user namespace (a rootless container)")
+	case ns == 0 && p.holder != none:
+		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "the subtree's namespace is owned by a nested user namespace"})
 	case p.f.UserNamespaces[u].Parent != 0:
 		p.unsupported(init, "its namespace is owned by a user namespace two or more levels down, where outer numbers cannot be named (kernel-rules 9)")
 	case p.f.Tasks[init].UserNamespace != u:
@@ -81,7 +81,7 @@ func (p *planner) settleOwner(ns int32) {
 }
 
 // setOwner makes the Clone of init k create its user namespace as well.
-func (p *planner) setOwner(a, k int32, op *Op) {
+func (p *planner) setOwner(k int32, op *Op) {
 	if !p.nodes[k].inner {
 		return
 	}
@@ -91,24 +91,28 @@ func (p *planner) setOwner(a, k int32, op *Op) {
 }
 
 // enterAtBirth follows the birth of an init k inside its user namespace: its
-// maps are written, and an entrant is made to bear its children.
-func (p *planner) enterAtBirth(a, k int32, made Ref) {
-	u := p.f.Tasks[p.nodes[k].task].UserNamespace
-	p.madeUser(u, k, made)
+// maps are written.
+func (p *planner) enterAtBirth(k int32, made Ref) {
+	p.madeUser(p.f.Tasks[p.nodes[k].task].UserNamespace, k, made)
+}
+
+// bearFor makes the entrant that bears the children of init k in its place,
+// as a child of a, or if that is about to die, of its parent.
+func (p *planner) bearFor(a, k int32) {
 	if len(p.nodes[k].kids) == 0 {
 		return
+	}
+	if p.nodes[a].passing {
+		s := p.now(a).curSession
+		if a = p.nodes[a].curParent; p.now(a).curSession != s {
+			p.unsupported(k, "it is an init in a nested user namespace and was adopted, and %s cannot bear children in its session", p.name(a))
+			return
+		}
 	}
 	e := p.helper(RoleEntrant, p.nodes[k].ns, 0, "bears the children of "+p.name(k)+" with all their numbers, which it could not, and leaves them to it")
 	en := &p.nodes[e]
 	en.parent, en.session, en.group = a, p.now(a).curSession, p.now(a).curGroup
-	p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[k].actor})
-	ref := p.do(a, Op{Code: Clone, Child: en.actor, Numbers: innermostFirst(p.chain(e)), Signal: en.signal}, p.now(a).changed)
-	p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
-	p.comeAlive(e, a)
-	en = &p.nodes[e]
-	en.cloned, en.arrived = ref, ref
-	en.curSession, en.curGroup = en.session, en.group
-	p.nodes[a].lastKid, p.nodes[a].lastBorn = ref, ref
+	p.birth(a, e, 0)
 	p.nodes[k].standIn = e
 }
 
@@ -129,7 +133,7 @@ func (p *planner) madeUser(u int, n int32, made Ref) {
 
 // wantPidfd asks for a pidfd from n's Clone.
 func (p *planner) wantPidfd(n int32) {
-	if r := p.nodes[n].cloned; r.Actor != none {
+	if r := p.nodes[n].cloned; r != noRef { // Init has one anyhow
 		p.at(r).Flags |= Pidfd
 	}
 }

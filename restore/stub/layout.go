@@ -97,7 +97,7 @@ type Plan struct {
 	Actors, Ops    uint64
 	NActors, NOps  uint32
 	Flags          uint32
-	Birth          uint32
+	NBirths        uint32
 	Init           uint32
 	Committer      uint32
 	NHolds         uint32
@@ -133,5 +133,5 @@ var Stages = [...]string{
 	"map the plan", "set limits", "drop groups", "set signals",
 	"make itself undumpable", "map stacks", "open its own pidfd",
 	"make the first task of the new namespace", "wait",
-	"set up descriptors", "write the report",
+	"set up descriptors", "write the report", "become a subreaper",
 }

@@ -72,7 +72,7 @@ func goLayout() map[string]uint32 {
 // cName is how plan.h writes a field's name.
 func cName(name string) string {
 	switch name {
-	case "NAfter", "NActors", "NOps", "NHolds", "UID", "GID", "EUID", "EGID", "NoFile":
+	case "NAfter", "NActors", "NBirths", "NOps", "NHolds", "UID", "GID", "EUID", "EGID", "NoFile":
 		return strings.ToLower(name)
 	case "SetIDs":
 		return "set_ids"

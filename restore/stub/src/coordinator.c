@@ -129,30 +129,60 @@ static void prepare(void)
 	set_signals();
 	check(STAGE_UNDUMPABLE, undumpable());
 	map_stacks();
+	/* what outsiders leave comes here, and is collected */
+	check(STAGE_SUBREAPER, sys2(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1));
 	PLAN->self_pidfd = sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
 	check(STAGE_PIDFD, PLAN->self_pidfd);
 	if (!(PLAN->flags & PLAN_EXEC)) /* hold no directory busy */
 		sys1(__NR_chdir, "/");
 }
 
-/* Collects Init, whose end is the end of everything in its namespace. */
+/*
+ * Collects Init, whose end is the end of everything in its namespace, and
+ * whatever else ends here before: outsiders, and what they left, for which
+ * Init waits.
+ */
 static void reap_init(s32 pid)
 {
 	s32 status = 0;
 	long got;
 
 	do {
-		got = sys4(__NR_wait4, pid, &status, __WALL, 0);
-	} while (got == -EINTR);
+		got = sys4(__NR_wait4, -1, &status, __WALL, 0);
+	} while (got == -EINTR || (got > 0 && got != pid));
 	PLAN->init_status = status;
 	store(&PLAN->init_ended, 1);
 }
 
+/* All that the coordinator made. Their numbers stay theirs until reaped. */
 noreturn static void abort_forest(struct actor *init)
 {
-	sys4(__NR_pidfd_send_signal, init->pidfd, SIGKILL, 0, 0);
+	struct op *op;
+	u32 i;
+
+	for (i = 0; i < PLAN->nbirths; i++) {
+		op = op_at(i);
+		if (load(&op->state) == OP_DONE)
+			sys4(__NR_pidfd_send_signal, actor_at(op->child)->pidfd,
+			     SIGKILL, 0, 0);
+	}
 	reap_init(init->pid);
 	quit(EXIT_STUB);
+}
+
+/* Outsiders have done their work when everything is in place. */
+static void reap_outsiders(void)
+{
+	s32 pid;
+	long got;
+	u32 i;
+
+	for (i = 1; i < PLAN->nbirths; i++) {
+		pid = actor_at(op_at(i)->child)->pid;
+		do {
+			got = sys4(__NR_wait4, pid, 0, __WALL, 0);
+		} while (got == -EINTR);
+	}
 }
 
 /* Until the restorer commits; does not return if it does not. */
@@ -230,14 +260,22 @@ noreturn void coordinate(void)
 {
 	struct actor *init;
 	long error;
+	u32 i;
 
 	prepare();
 	init = actor_at(PLAN->init);
-	error = make_child(0, op_at(PLAN->birth));
-	if (error < 0)
-		fatal(STAGE_BIRTH, error);
-	publish(op_at(PLAN->birth), OP_DONE);
+	for (i = 0; i < PLAN->nbirths; i++) {
+		error = make_child(0, op_at(i));
+		if (error < 0 && i == 0)
+			fatal(STAGE_BIRTH, error);
+		if (error < 0) {
+			fail(0, STAGE_BIRTH, error);
+			abort_forest(init);
+		}
+		publish(op_at(i), OP_DONE);
+	}
 	await_word(init);
+	reap_outsiders();
 	commit(init);
 	quit(0);
 }

@@ -108,7 +108,7 @@ const struct entry layout[]
 	FIELD(plan, nactors),
 	FIELD(plan, nops),
 	FIELD(plan, flags),
-	FIELD(plan, birth),
+	FIELD(plan, nbirths),
 	FIELD(plan, init),
 	FIELD(plan, committer),
 	FIELD(plan, nholds),

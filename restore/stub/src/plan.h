@@ -154,7 +154,8 @@ struct plan {
 	u32 nactors;
 	u32 nops;
 	u32 flags;
-	u32 birth;	/* the operation that makes Init, for the coordinator */
+	u32 nbirths;	/* the first operations: the coordinator makes Init by the
+			 * first, outsiders by the others */
 	u32 init;	/* actor that becomes number 1 */
 	u32 committer;	/* actor of Init's process that commits */
 	u32 nholds;

@@ -18,10 +18,10 @@ long undumpable(void)
 }
 
 /*
- * The committer dies with the coordinator. It may have died already, so ask:
+ * What the coordinator made dies with it. It may have died already, so ask:
  * an init has no parent number to compare.
  */
-void arm(u32 self)
+static void guard(u32 self)
 {
 	long error = sys2(__NR_prctl, PR_SET_PDEATHSIG, 9);
 
@@ -31,8 +31,24 @@ void arm(u32 self)
 	}
 	if (ended(PLAN->self_pidfd, 0))
 		quit(1);
+}
+
+/* The committer is Init, or a thread of it. */
+void arm(u32 self)
+{
+	guard(self);
 	store(&PLAN->armed, 1);
 	futex_wake(&PLAN->armed);
+}
+
+static int is_outsider(u32 self)
+{
+	u32 i;
+
+	for (i = 1; i < PLAN->nbirths; i++)
+		if (op_at(i)->child == (s32)self)
+			return 1;
+	return 0;
 }
 
 static u64 clone_flags(const struct op *op)
@@ -254,6 +270,8 @@ noreturn void run(u32 self)
 
 	if (self == PLAN->committer)
 		arm(self);
+	else if (is_outsider(self))
+		guard(self);
 	for (i = actor->first;; i++) {
 		op = op_at(i);
 		store(&actor->at, i);
