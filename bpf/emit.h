@@ -239,6 +239,9 @@ static __always_inline u64 copy_numbers(struct record_number *to, u64 id, u64 le
 {
 	u64 size;
 
+	/* Checked here, whatever was checked before: a verifier of before 5.13
+	 * or so forgets the bounds of what was spilled to the stack meanwhile. */
+	barrier_var(level);
 	if (level > MAX_LEVEL)
 		return 0;
 	size = (level + 1) * sizeof(*to);

@@ -263,7 +263,7 @@ func (v *view) compareNamespaces(t *testing.T, task *collector.Task, p *procTask
 	}
 	link, ok := p.links["pid_for_children"]
 	switch child := v.namespaces[task.ChildNamespace]; {
-	case task.ExitState != 0 && task.ChildNamespace == 0:
+	case task.ChildNamespace == 0 && (task.ExitState != 0 || task.TaskFlags&4 != 0): // PF_EXITING: on the way
 	case child == nil:
 		t.Errorf("task %d: the namespace of its children is not there", p.tid)
 	case ok && link != fmt.Sprintf("pid:[%d]", child.Inode):
