@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -69,10 +70,8 @@ func TestKillRestorer(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "forest.img")
 	must(t, "dump", "-o", image, strconv.Itoa(forest.Root()))
 
-	start := time.Now()
-	whole := restored(t, image)
-	span := time.Since(start) * 5 / 4
-	expectSame(t, "what was restored is not the same", want, testimony(t, whole), unkept...)
+	expectSame(t, "what was restored is not the same", want, testimony(t, restored(t, image)), unkept...)
+	span := typical(t, func() { restored(t, image) })
 	// Children that are there for other reasons.
 	known, err := children(os.Getpid())
 	if err != nil {
@@ -158,18 +157,32 @@ func dieNow(t *testing.T, pid int) {
 	reap(t, pid)
 }
 
+// typical is how long something usually takes, and a quarter: one slow run on
+// a busy machine is not to put all moments beyond the end.
+func typical(t *testing.T, do func()) time.Duration {
+	t.Helper()
+	var took []time.Duration
+	for range 7 {
+		start := time.Now()
+		do()
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	return took[len(took)/2] * 5 / 4
+}
+
 // TestKillDump kills a dump at one moment after another: the image is there,
-// whole, or not at all, and nothing else is.
+// whole, or not at all. What it was being written to under a temporary name
+// may remain, as of any program that is killed.
 func TestKillDump(t *testing.T) {
 	requireRoot(t)
 	forest := testforest.Start(t, everything)
 	before := testimony(t, forest.Root())
 	dir := t.TempDir()
 	image := filepath.Join(dir, "forest.img")
-	start := time.Now()
-	must(t, "dump", "-o", image, strconv.Itoa(forest.Root()))
-	span := time.Since(start) * 5 / 4
+	span := typical(t, func() { must(t, "dump", "-f", "-o", image, strconv.Itoa(forest.Root())) })
 	const moments = 50
+	whole := 0
 	for i := range moments {
 		if err := os.RemoveAll(image); err != nil {
 			t.Fatal(err)
@@ -182,18 +195,21 @@ func TestKillDump(t *testing.T) {
 		time.Sleep(after)
 		cmd.Process.Kill()
 		cmd.Wait()
-		files, err := os.ReadDir(dir)
-		if err != nil {
+		switch _, err := os.Stat(image); {
+		case err == nil:
+			whole++
+			must(t, "show", image)
+		case !errors.Is(err, os.ErrNotExist):
 			t.Fatal(err)
 		}
-		for _, f := range files {
-			if f.Name() != filepath.Base(image) {
-				t.Errorf("killed after %v, the dump left %s", after, f.Name())
-				os.Remove(filepath.Join(dir, f.Name()))
-				continue
-			}
-			must(t, "show", image)
-		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("killed %d times within %v: %d had written the image; files at the end: %v", moments, span, whole, files)
+	if whole == 0 || whole == moments {
+		t.Errorf("%d of %d wrote the image: the moments do not span the dump", whole, moments)
 	}
 	expectSame(t, "killed dumps changed their target", before, testimony(t, forest.Root()))
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -217,61 +218,45 @@ func testimony(t testing.TB, root int) *witness.Forest {
 // root. It dies with the test.
 func restored(t testing.TB, image string, flags ...string) int {
 	t.Helper()
+	before, err := children(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := must(t, append(append([]string{"restore", "-d"}, flags...), image)...)
 	pid, err := strconv.Atoi(strings.TrimSpace(out))
 	if err != nil {
 		t.Fatalf("restore -d printed %q", out)
 	}
-	dieWithTest(t, pid)
+	dieWithTest(t, before)
 	return pid
 }
 
-// dieWithTest kills the forest of a root, however it was left, when the test
-// is over, and reaps what became a child of this process.
-func dieWithTest(t testing.TB, root int) {
+// dieWithTest kills, when the test is over, what has become a child of this
+// process since it had those before, and reaps it: the first task of a restored
+// forest, and whoever entered its namespace from outside.
+func dieWithTest(t testing.TB, before []int) {
 	t.Helper()
-	fd, err := unix.PidfdOpen(root, 0)
+	now, err := children(os.Getpid())
 	if err != nil {
-		t.Fatalf("pidfd_open %d: %v", root, err)
+		t.Fatal(err)
 	}
-	top := topOf(t, root)
-	topfd, err := unix.PidfdOpen(top, 0)
-	if err != nil {
-		t.Fatalf("pidfd_open %d: %v", top, err)
-	}
-	t.Cleanup(func() {
-		defer unix.Close(fd)
-		defer unix.Close(topfd)
-		for _, f := range []int{fd, topfd} {
-			if err := unix.PidfdSendSignal(f, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-				t.Errorf("kill the forest of %d: %v", root, err)
+	for _, pid := range now {
+		if slices.Contains(before, pid) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatalf("pidfd_open %d: %v", pid, err)
+		}
+		// Last in, first out: all are killed before the first is waited for.
+		t.Cleanup(func() { reap(t, pid) })
+		defer t.Cleanup(func() {
+			defer unix.Close(fd)
+			if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+				t.Errorf("kill process %d: %v", pid, err)
 			}
-		}
-		reap(t, top)
-	})
-}
-
-// topOf is the ancestor of a process, or itself, that is a child of this one.
-func topOf(t testing.TB, pid int) int {
-	t.Helper()
-	for pid > 1 {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, rest, _ := strings.Cut(string(status), "PPid:")
-		line, _, _ := strings.Cut(rest, "\n")
-		parent, err := strconv.Atoi(strings.TrimSpace(line))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if parent == os.Getpid() {
-			return pid
-		}
-		pid = parent
+		})
 	}
-	t.Fatal("the forest is not below this process")
-	return 0
 }
 
 // reap waits for a child to end.

@@ -36,6 +36,10 @@ func TestContainer(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "container.img")
 	must(t, "dump", "-o", image, strconv.Itoa(c.PID))
 	expectSame(t, "the dump changed its target", before, testimony(t, c.PID))
+	frozen := image + ".frozen"
+	must(t, "dump", "--freeze", "-o", frozen, strconv.Itoa(c.PID))
+	expectSame(t, "the freezing dump changed its target", before, testimony(t, c.PID))
+	must(t, "diff", image, frozen)
 	alive = false
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)

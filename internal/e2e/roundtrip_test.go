@@ -11,8 +11,8 @@ import (
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
 
-// TestRoundTrip dumps a forest of every kind, kills it, restores it, and holds
-// what /proc says of the two against each other.
+// TestRoundTrip dumps a forest of every kind, kills it, restores it in both
+// ways of sharing memory, and holds what /proc says against each other.
 func TestRoundTrip(t *testing.T) {
 	requireRoot(t)
 	for _, s := range testforest.Samples() {
@@ -25,8 +25,10 @@ func TestRoundTrip(t *testing.T) {
 			if err := forest.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			after := testimony(t, restored(t, image))
-			expectSame(t, "what was restored is not the same", before, after, unkept...)
+			for _, memory := range []string{"shared", "own"} {
+				after := testimony(t, restored(t, image, "--memory="+memory))
+				expectSame(t, "with "+memory+" memory, what was restored is not the same", before, after, unkept...)
+			}
 		})
 	}
 }

@@ -36,6 +36,9 @@ import (
 //	unshare pid|user|mount
 //	setns NAME pid|user  join the namespace that NAME is in
 //	exec                 run the puppet anew
+//	maps NAME uid|gid INSIDE OUTSIDE COUNT
+//	                     write the id map of the user namespace of NAME, a
+//	                     child of its own
 //
 // Operations of host:
 //
@@ -92,6 +95,7 @@ var taskOps = map[string]struct {
 	"unshare":     {1, (*Forest).unshare},
 	"setns":       {2, (*Forest).setns},
 	"exec":        {0, (*Forest).exec},
+	"maps":        {5, (*Forest).maps},
 }
 
 func (f *Forest) doTask(name, op string, args []string) error {
@@ -127,9 +131,9 @@ func (f *Forest) doHost(op string, args []string) error {
 	case op == "kill" && len(args) == 2:
 		return f.kill(a, args[1])
 	case op == "maps" && len(args) == 5 && (args[1] == "uid" || args[1] == "gid"):
-		return os.WriteFile(a.proc("")+"../../"+args[1]+"_map", []byte(strings.Join(args[2:], " ")), 0)
+		return os.WriteFile(a.mapFile(args[1]), []byte(strings.Join(args[2:], " ")), 0)
 	case op == "setgroups" && len(args) == 2:
-		return os.WriteFile(a.proc("")+"../../setgroups", []byte(args[1]), 0)
+		return os.WriteFile(fmt.Sprintf("/proc/%d/setgroups", a.tgid), []byte(args[1]), 0)
 	case op == "target" && len(args) == 1:
 		f.target = a.name
 		return nil
@@ -379,6 +383,30 @@ func (f *Forest) setns(a *actor, args []string) error {
 		return err
 	}
 	err = a.run(unix.SYS_SETNS, fd, flag)
+	return errors.Join(err, a.run(unix.SYS_CLOSE, fd))
+}
+
+func (a *actor) mapFile(which string) string {
+	return fmt.Sprintf("/proc/%d/%s_map", a.tgid, which)
+}
+
+// maps has a task write an id map, as only one of the parent user namespace
+// may. It has the test's /proc, where tasks are called as the test calls them.
+func (f *Forest) maps(a *actor, args []string) error {
+	b, err := f.actor(args[0])
+	if err != nil {
+		return err
+	}
+	const at = 64 // of the text, after the path
+	text := strings.Join(args[2:], " ")
+	copy(a.slot.data[:at], b.mapFile(args[1])+"\x00")
+	copy(a.slot.data[at:], text)
+	base := dataAddr(a.number)
+	fd, err := a.call(unix.SYS_OPENAT, unix.AT_FDCWD, base, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	err = a.run(unix.SYS_WRITE, fd, base+at, int64(len(text)))
 	return errors.Join(err, a.run(unix.SYS_CLOSE, fd))
 }
 
