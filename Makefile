@@ -19,8 +19,10 @@ help: ## say what there is
 build: ## build ./pidgraft
 	go build -o pidgraft ./cmd/pidgraft
 
+# Without the programs for a real container it shows the other half, and says so.
 demo: build ## dump, kill and restore a forest and a container, as root
-	go run ./internal/demo ./pidgraft
+	@scripts/test-deps runc bubblewrap busybox-static || true
+	@go run ./internal/demo ./pidgraft
 
 test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
 
