@@ -50,7 +50,7 @@ func playRole(role string) int {
 	return 0
 }
 
-const mixedTasks = 1 + 40*5
+const mixedTasks = 1 + 40*5 + 20 // and one whose parent is outside
 
 // mixed is a forest with something of everything that takes time to make.
 func mixed() *script {
@@ -79,8 +79,27 @@ func mixed() *script {
 		}
 		s.hold(n("p"), n("t"), n("i"), n("c"))
 	}
+	s.enter()
 	s.hold("init")
 	return s
+}
+
+// enter has an outsider put two processes into the namespace: one whose
+// children init adopts, and one that stays its child.
+func (s *script) enter() {
+	s.plan.Births = append(s.plan.Births, plan.Op{Code: plan.Clone, Child: s.actor("o"), Signal: forest.SIGCHLD})
+	s.do("o", plan.Op{Code: plan.JoinPID, Via: plan.Init})
+	s.clone("o", "e", 0, 20)
+	for i := int32(0); i < 20; i++ {
+		n := "e" + strconv.Itoa(int(i))
+		s.clone("e", n, 0, 30+i)
+		s.hold(n)
+	}
+	s.exit("e", 0)
+	s.reap("o", "e", 0)
+	s.clone("o", "v", 0, 21)
+	s.hold("v")
+	s.exit("o", 0)
 }
 
 func restorer(t *testing.T, role string) *exec.Cmd {
@@ -164,8 +183,27 @@ func killAt(t *testing.T, role string, victim int, delay time.Duration) string {
 		_ = cmd.Process.Kill()
 	}
 	// Until the restorer, and everything it made that is not committed, has
-	// closed it.
-	text, err := io.ReadAll(out)
+	// closed it. What entered the namespace from outside is this subreaper's
+	// to collect, or the namespace could not end (kernel-rules 5).
+	read := make(chan struct{})
+	var text []byte
+	go func() {
+		defer close(read)
+		text, err = io.ReadAll(out)
+	}()
+	for waiting := true; waiting; {
+		select {
+		case <-read:
+			waiting = false
+		case <-time.After(time.Millisecond):
+			for _, c := range children() {
+				pid, _, _ := strings.Cut(c, " ")
+				if n := atoi(pid); n != cmd.Process.Pid {
+					_, _ = unix.Wait4(n, nil, unix.WNOHANG|unix.WALL, nil)
+				}
+			}
+		}
+	}
 	if err != nil {
 		t.Error(err)
 	}
@@ -185,6 +223,16 @@ func killAt(t *testing.T, role string, victim int, delay time.Duration) string {
 	root := atoi(strings.TrimSpace(string(text)))
 	if n := len(below(t, root)); n != mixedTasks {
 		t.Errorf("reported, but %d tasks of %d are there", n, mixedTasks)
+	}
+	// The coordinator may not have gone yet.
+	for range 2000 {
+		if reapAll(); len(children()) == 2 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(children()); n != 2 {
+		t.Errorf("reported, but %d of the root and the one that entered are there", n)
 	}
 	killRoot(t, root)
 	nothingLeft(t)
