@@ -138,7 +138,6 @@ func (w *world) thread(leader *Task, ns *Namespace, name string, numbers ...int3
 }
 
 func (w *world) setsid(t *Task)        { t.SID, t.PGID = t.TGID, t.TGID }
-func (w *world) numbers(id ID) []int32 { return w.lookup(id).Numbers }
 func (w *world) isIn(id, root ID) bool { return w.inside(w.lookup(id), root) }
 func (w *world) exit(t *Task, code int32) {
 	t.ExitState, t.ExitCode, t.ChildNamespace = exitZombie, code, 0

@@ -61,18 +61,19 @@ func (o *output) abort(why error) {
 	}
 }
 
-// writeFile makes a file under a temporary name beside it and, when all of it
-// is on the disk, gives it its own. Without force a file that came up meanwhile
-// stays.
+// writeFile makes a file without a name and, when all of it is on the disk,
+// gives it one: whatever happens before, SIGKILL included, leaves nothing.
+// Where a file system cannot do that, it has a temporary name beside it
+// meanwhile. Without force a file that came up meanwhile stays.
 func writeFile(path string, mode fs.FileMode, force bool, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	tmp, named, err := createTemp(dir, filepath.Base(path))
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err != nil {
-			_ = tmp.Close()
+		_ = tmp.Close()
+		if err != nil && named {
 			_ = os.Remove(tmp.Name())
 		}
 	}()
@@ -85,13 +86,47 @@ func writeFile(path string, mode fs.FileMode, force bool, write func(io.Writer) 
 	if err := tmp.Sync(); err != nil {
 		return err
 	}
-	if err := tmp.Close(); err != nil {
-		return err
+	if named {
+		err = rename(tmp.Name(), path, force)
+	} else {
+		err = link(tmp, path, force)
 	}
-	if err := rename(tmp.Name(), path, force); err != nil {
+	if err != nil {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// createTemp makes a file in dir, without a name if the file system can.
+func createTemp(dir, base string) (f *os.File, named bool, err error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), filepath.Join(dir, base)), false, nil
+	}
+	f, err = os.CreateTemp(dir, "."+base+".*")
+	return f, true, err
+}
+
+// link gives a file without a name its own. A name that is taken cannot be
+// linked over: the file gets another one for a moment, to be renamed.
+func link(f *os.File, path string, force bool) error {
+	from := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if err == nil {
+		return nil
+	}
+	if !force || !errors.Is(err, unix.EEXIST) {
+		return &fs.PathError{Op: "link", Path: path, Err: err}
+	}
+	between := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
+	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, between, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return &fs.PathError{Op: "link", Path: between, Err: err}
+	}
+	if err := os.Rename(between, path); err != nil {
+		_ = os.Remove(between)
+		return err
+	}
+	return nil
 }
 
 // rename gives a file its name. Not every file system knows RENAME_NOREPLACE;
