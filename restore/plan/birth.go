@@ -376,7 +376,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	}
 	op := Op{
 		Code: Clone, Flags: flags, Child: p.nodes[k].actor,
-		Numbers: innermostFirst(p.chain(k)), Signal: p.nodes[k].signal,
+		Numbers: p.innermostFirst(p.chain(k)), Signal: p.nodes[k].signal,
 	}
 	var after []Ref
 	if flags&Thread != 0 {
@@ -479,12 +479,4 @@ func (p *planner) comeAlive(k, parent int32) {
 	if comm := p.f.Tasks[nd.task].Comm; comm != "" {
 		p.do(k, Op{Code: Comm, Child: none, Text: comm})
 	}
-}
-
-func innermostFirst(chain []int32) []int32 {
-	out := make([]int32, len(chain))
-	for i, n := range chain {
-		out[len(chain)-1-i] = n
-	}
-	return out
 }

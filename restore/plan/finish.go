@@ -150,7 +150,7 @@ func (p *planner) bearDead(i, ns int32) {
 	nd.parent, nd.session, nd.group = i, p.now(i).curSession, p.now(i).curGroup
 	nd.curSession, nd.curGroup = nd.session, nd.group
 	nd.cloned = p.do(i, Op{
-		Code: Clone, Child: nd.actor, Numbers: innermostFirst(nd.numbers), Signal: nd.signal,
+		Code: Clone, Child: nd.actor, Numbers: p.innermostFirst(nd.numbers), Signal: nd.signal,
 	})
 	p.comeAlive(n, i)
 	p.deadInits[ns] = n

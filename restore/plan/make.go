@@ -68,6 +68,9 @@ type planner struct {
 	deadInits    map[int32]int32 // by namespace: the helper that leaves it dead
 	holders      map[int32][]Ref // by init: who took its namespace for children
 
+	opSlab     []Op
+	numberSlab []int32
+
 	refusals Refusals
 }
 

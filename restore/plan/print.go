@@ -5,6 +5,7 @@ package plan
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -99,7 +100,9 @@ func (p *Plan) describe(f *forest.Forest, op *Op) string {
 
 // numberList writes set_tid outermost first, as everywhere else.
 func numberList(innermost []int32) string {
-	return (&forest.Pid{Numbers: innermostFirst(innermost)}).String()
+	outermost := slices.Clone(innermost)
+	slices.Reverse(outermost)
+	return (&forest.Pid{Numbers: outermost}).String()
 }
 
 func (c CloneFlags) String() string {

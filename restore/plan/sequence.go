@@ -20,9 +20,41 @@ func (p *planner) doAs(actor int32, op Op, after ...Ref) Ref {
 		}
 	}
 	ops := &p.plan.Actors[actor].Ops
+	if *ops == nil {
+		*ops = p.program()
+	}
 	*ops = append(*ops, op)
 	return Ref{Actor: actor, Op: int32(len(*ops) - 1)}
 }
 
 // at is the operation that r names.
 func (p *planner) at(r Ref) *Op { return &p.plan.Actors[r.Actor].Ops[r.Op] }
+
+// usual is how many operations most programs have: a name, a hold, and one
+// more.
+const usual = 3
+
+// program is an empty program with room for the usual, cut from a larger
+// piece: a plan for a million tasks is a million of them.
+func (p *planner) program() []Op {
+	if len(p.opSlab) < usual {
+		p.opSlab = make([]Op, 1024*usual)
+	}
+	ops := p.opSlab[:0:usual]
+	p.opSlab = p.opSlab[usual:]
+	return ops
+}
+
+// innermostFirst is a chain as set_tid wants it.
+func (p *planner) innermostFirst(chain []int32) []int32 {
+	n := len(chain)
+	if len(p.numberSlab) < n {
+		p.numberSlab = make([]int32, 4096)
+	}
+	out := p.numberSlab[:n:n]
+	p.numberSlab = p.numberSlab[n:]
+	for i, number := range chain {
+		out[n-1-i] = number
+	}
+	return out
+}
