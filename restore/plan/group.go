@@ -34,9 +34,6 @@ func (p *planner) leaves(n int32) bool {
 	return t == none || p.f.Tasks[t].State.Exited()
 }
 
-// gift is a child that its parent must put into a group later.
-type gift struct{ child int32 }
-
 // sees reports whether group g has a number in n's namespace.
 func (p *planner) sees(n int32, g forest.Tag) bool {
 	return g > 0 && p.nodes[n].ns != outside && p.f.Encloses(int(p.nodes[n].ns), p.f.Pid(g).Namespace)
@@ -164,7 +161,7 @@ func (p *planner) canGive(parent, k int32) bool {
 func (p *planner) giveGroup(k int32) {
 	nd := &p.nodes[k]
 	if !nd.leads && nd.curGroup != nd.group && !p.sees(k, nd.group) && !p.moves(k) {
-		p.gifts = append(p.gifts, gift{k})
+		p.gifts = append(p.gifts, k)
 	}
 }
 
@@ -173,7 +170,7 @@ func (p *planner) giveGroup(k int32) {
 func (p *planner) giveBefore(n int32) bool {
 	all := true
 	for i := 0; i < len(p.gifts) && len(p.refusals) == 0; i++ {
-		k := p.gifts[i].child
+		k := p.gifts[i]
 		nd := &p.nodes[k]
 		if nd.curParent == none || p.nodes[nd.curParent].leader != n || nd.curGroup == nd.group {
 			continue
@@ -293,9 +290,9 @@ func (p *planner) group() {
 			p.found(nd.tag)
 		}
 	}
-	for _, g := range p.gifts {
-		if len(p.refusals) == 0 && p.nodes[g.child].curGroup != p.nodes[g.child].group {
-			p.joinLate(g.child)
+	for _, k := range p.gifts {
+		if len(p.refusals) == 0 && p.nodes[k].curGroup != p.nodes[k].group {
+			p.joinLate(k)
 		}
 	}
 	for i := int32(0); i < p.tasks && len(p.refusals) == 0; i++ {

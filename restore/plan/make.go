@@ -53,7 +53,7 @@ type planner struct {
 	blocked      []int32 // processes that wait with bearing children
 	carriers     map[carrierKey]int32
 	keepers      map[keeperKey]int32
-	gifts        []gift
+	gifts        []int32 // children that their parents must put into a group
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
 	lastAdoption Ref

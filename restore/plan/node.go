@@ -234,7 +234,8 @@ func (p *planner) blank(n int32, role Role) node {
 	}
 }
 
-// carrier of a session or group: the node that has or will have its number.
+// nodeOf is the node that has the number tag, or none: a ghost that nobody
+// carries yet.
 func (p *planner) nodeOf(tag forest.Tag) int32 {
 	if t := p.x.TaskOf(tag); t != forest.None {
 		return int32(t)
