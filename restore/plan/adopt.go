@@ -29,9 +29,6 @@ func (p *planner) adopt(t int32, at int) {
 	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
 		return
-	case p.nodes[l].inner:
-		p.unsupported(k, "its session is led by %s from inside a nested user namespace, where outer numbers cannot be named (kernel-rules 9)", p.name(l))
-		return
 	case p.nodes[l].ns != p.nodes[via].ns:
 		p.unsupported(k, "its session is led by %s from a deeper namespace than that of its parent %s", p.name(l), p.name(t))
 		return

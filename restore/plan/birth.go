@@ -37,12 +37,12 @@ func (p *planner) bearRoot() {
 	p.comeAlive(root, none)
 	nd := &p.nodes[root]
 	nd.curSession, nd.curGroup = forest.Inherited, forest.Inherited
-	if !nd.leads && !nd.inner {
+	if !nd.leads {
 		p.sit(root)
 	}
-	if nd.inner {
+	if nd.founds {
 		birth := &p.plan.Births[0]
-		p.setOwner(root, birth)
+		p.setOwner(none, root, birth)
 		if len(p.plan.Actors[Init].Ops) == 0 {
 			p.do(root, Op{Code: Nop, Child: none})
 		}
@@ -99,6 +99,11 @@ const (
 // build lets process n, just born, bear its threads and children, as far as it
 // can by now.
 func (p *planner) build(n int32) {
+	if p.nodes[n].early {
+		if p.joinUser(n); len(p.refusals) > 0 {
+			return
+		}
+	}
 	for _, t := range p.nodes[n].threads {
 		p.birth(n, t, Thread)
 	}
@@ -338,7 +343,7 @@ func (p *planner) settle(k int32) {
 // init cannot (kernel-rules 14); nor can who cannot name outer numbers.
 func (p *planner) offerCarrier(k int32) {
 	nd := &p.nodes[k]
-	if nd.leader != k || nd.inner || nd.curParent == none || p.isInit(k) {
+	if nd.leader != k || nd.curParent == none || p.isInit(k) {
 		return
 	}
 	if nd.curSession == p.now(nd.curParent).session {
@@ -362,8 +367,8 @@ func (p *planner) carrier(parent int32, s forest.Tag, signal int32) int32 {
 // birth plans the Clone of k by a. With Parent, k is a's sibling; with Thread,
 // a thread of a's process.
 func (p *planner) birth(a, k int32, flags CloneFlags) {
-	if p.nodes[a].inner {
-		p.unsupported(k, "it must be born inside a nested user namespace, by %s, which cannot name its outer numbers (kernel-rules 9)", p.name(a))
+	if !p.mayBear(a, k) {
+		p.unsupported(k, "it must be born inside a nested user namespace, by %s, and belongs to another (kernel-rules 9, 26)", p.name(a))
 		return
 	}
 	parent := a
@@ -376,7 +381,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	}
 	op := Op{
 		Code: Clone, Flags: flags, Child: p.nodes[k].actor,
-		Numbers: p.innermostFirst(p.chain(k)), Signal: p.nodes[k].signal,
+		Signal: p.nodes[k].signal,
 	}
 	var after []Ref
 	if flags&Thread != 0 {
@@ -385,7 +390,10 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		after = append(after, p.nodes[parent].lastKid, p.now(a).changed)
 		if p.isInit(k) {
 			op.Flags |= NewPID
-			p.setOwner(k, &op)
+			if p.setOwner(a, k, &op); len(p.refusals) > 0 {
+				return
+			}
+			after = append(after, p.mapped[p.now(a).user])
 		}
 	}
 	enters := int32(none)
@@ -394,7 +402,10 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 			return
 		}
 	}
-	ref := p.cloneInto(a, enters, op, after)
+	ref := p.cloneInto(a, k, enters, op, after)
+	if len(p.refusals) > 0 {
+		return
+	}
 	p.comeAlive(k, parent)
 	nd := &p.nodes[k]
 	nd.cloned, nd.arrived = ref, ref
@@ -402,7 +413,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		nd.curParent = p.nodes[a].curParent
 		return
 	}
-	nd.curSession, nd.curGroup = p.now(a).curSession, p.now(a).curGroup
+	nd.curSession, nd.curGroup, nd.user = p.now(a).curSession, p.now(a).curGroup, p.now(a).user
 	p.nodes[a].lastBorn = ref
 	p.nodes[parent].lastKid = ref
 	if !nd.leads {
@@ -447,23 +458,31 @@ func (p *planner) entry(a, k int32) int32 {
 		p.unsupported(k, "it entered namespace %s from outside before that had an init", p.nsName(want))
 	case p.isInit(k):
 		p.unsupported(k, "it is an init born in namespace %s of %s, which lives further out", p.nsName(want), p.name(a))
-	case p.nodes[a].inner || p.nodes[a].ns != outside && !p.f.Encloses(int(p.nodes[a].ns), int(want)):
+	case p.now(a).user != 0 || p.nodes[a].ns != outside && !p.f.Encloses(int(p.nodes[a].ns), int(want)):
 		p.unsupported(k, "it was born in namespace %s of %s, which cannot enter it", p.nsName(want), p.name(a))
 	}
 	return int32(init)
 }
 
-// cloneInto plans a's Clone into the namespace of init, or if that is none
+// cloneInto plans a's Clone of k into the namespace of init, or if that is none
 // into its own.
-func (p *planner) cloneInto(a, init int32, op Op, after []Ref) Ref {
-	if init == none {
-		return p.do(a, op, after...)
+func (p *planner) cloneInto(a, k, init int32, op Op, after []Ref) Ref {
+	if init != none {
+		p.wantPidfd(init)
+		held := p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
+		p.holders[init] = append(p.holders[init], held)
 	}
-	p.wantPidfd(init)
-	held := p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
-	p.holders[init] = append(p.holders[init], held)
+	if p.now(a).user == 0 {
+		op.Numbers = p.innermostFirst(p.chain(k))
+	} else {
+		numbers, cursors := p.nameOuter(a, k)
+		op.Numbers, after = numbers, append(after, cursors...)
+	}
 	ref := p.do(a, op, after...)
-	if p.nodes[a].role != RoleOutsider { // it has no children of its own
+	if len(op.Numbers) < len(p.chain(k)) {
+		p.lastUnnamed = ref
+	}
+	if init != none && p.nodes[a].role != RoleOutsider { // it has no children of its own
 		p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
 	}
 	return ref

@@ -113,6 +113,8 @@ func (p *planner) takeNamespace(i int32) {
 	state := p.f.Namespaces[ns].State
 	init := p.initOf(int32(ns))
 	switch {
+	case p.now(i).user != 0 && state != forest.Empty:
+		p.unsupported(i, "it has another namespace for its children and must be inside a nested user namespace by then")
 	case init != none:
 		p.wantPidfd(init)
 		done := p.do(i, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
@@ -203,15 +205,15 @@ func (p *planner) setIDs(i int32) {
 func (p *planner) writeCursors() {
 	for ns := range p.f.Namespaces {
 		n := &p.f.Namespaces[ns]
-		by := p.initOf(int32(ns))
-		if ns == 0 && p.holder != none {
-			by = p.holder
+		if n.State == forest.Empty || n.Cursor == 0 && (n.PidMax == 0 || n.PidMax == defaultOwnPidMax) {
+			continue
 		}
-		if n.State == forest.Empty || by == none {
+		by := p.writer(int32(ns))
+		if by == none || len(p.refusals) > 0 {
 			continue
 		}
 		if n.Cursor > 0 {
-			p.do(by, Op{Code: Cursor, Child: none, Number: int32(n.Cursor - 1)})
+			p.do(by, Op{Code: Cursor, Child: none, Number: int32(n.Cursor - 1)}, p.lastUnnamed)
 		}
 		if n.PidMax != 0 && n.PidMax != defaultOwnPidMax {
 			p.do(by, Op{Code: PidMax, Child: none, Number: int32(n.PidMax)}, p.births()...)
@@ -263,6 +265,21 @@ func (p *planner) setPdeath(i int32) {
 	p.do(i, Op{Code: Pdeath, Child: none, Signal: t.PdeathSignal}, after...)
 }
 
+// neededBy is what others do through i's namespaces, for which it must live.
+func (p *planner) neededBy(i int32) []Ref {
+	after := slices.Clone(p.holders[i])
+	u := p.f.Tasks[i].UserNamespace
+	if u == 0 || p.firsts[u] != i {
+		return after
+	}
+	for _, j := range p.userJoins {
+		if j.user == u {
+			after = append(after, j.done)
+		}
+	}
+	return append(after, p.mapped[u])
+}
+
 // end plans how task node i ends its program.
 func (p *planner) end(i int32) {
 	t := &p.f.Tasks[i]
@@ -271,7 +288,7 @@ func (p *planner) end(i int32) {
 	}
 	switch {
 	case t.State == forest.DeadLeader:
-		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode}, p.holders[i]...)
+		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode}, p.neededBy(i)...)
 	case t.State == forest.Zombie:
 		p.endZombie(i)
 	}
@@ -280,17 +297,7 @@ func (p *planner) end(i int32) {
 func (p *planner) endZombie(i int32) {
 	nd := &p.nodes[i]
 	parent := p.waits(nd.parent)
-	var after []Ref
-	u := p.f.Tasks[i].UserNamespace
-	if u > 0 && p.firsts[u] == i {
-		for _, j := range p.userJoins {
-			if j.user == u {
-				after = append(after, j.done)
-			}
-		}
-		after = append(after, p.mapped[u])
-	}
-	after = append(after, p.holders[i]...)
+	after := p.neededBy(i)
 	status := p.f.Tasks[i].WaitStatus()
 	sig := status & 0x7f
 	killed := sig != 0 && p.isInit(i)
@@ -304,11 +311,11 @@ func (p *planner) endZombie(i int32) {
 		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
 	}
 	if killed {
-		p.kill(i, parent, sig, append(after, p.lastOf(i), nd.arrived, p.nodes[parent].arrivedKids))
+		p.kill(i, parent, sig, append(after, p.lastOf(i), nd.arrived, p.nodes[nd.parent].arrivedKids))
 	}
 	done := p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
-	}, nd.arrived, p.nodes[parent].arrivedKids)
+	}, nd.arrived, p.nodes[nd.parent].arrivedKids)
 	p.deaths = append(p.deaths, done)
 	p.discard(parent, nd.signal)
 }

@@ -19,11 +19,12 @@ type seat struct {
 // stays is preferred to a zombie.
 func (p *planner) sit(n int32) {
 	nd := &p.nodes[n]
-	if nd.inner || nd.leader != n || nd.role != RoleTask && nd.role != RoleGhost {
+	if nd.leader != n || nd.role != RoleTask && nd.role != RoleGhost {
 		return
 	}
 	at := seat{nd.curSession, nd.ns}
-	if old, ok := p.members[at]; !ok || p.leaves(old) && !p.leaves(n) {
+	old, ok := p.members[at]
+	if !ok || p.nodes[old].user != 0 && nd.user == 0 || p.leaves(old) && !p.leaves(n) && (nd.user == 0) == (p.nodes[old].user == 0) {
 		p.members[at] = n
 	}
 }

@@ -57,6 +57,7 @@ type planner struct {
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
 	lastAdoption Ref
+	lastUnnamed  Ref     // the last birth with a number from a cursor
 	identity     []Ref   // operations that change somebody's credentials
 	firsts       []int32 // by user namespace: its first member
 	entered      []Ref   // by user namespace: what made it
@@ -65,6 +66,7 @@ type planner struct {
 	userJoins    []userJoin
 	deaths       []Ref           // when zombies were seen to be dead
 	stops        Ref             // after all of deaths
+	writers      map[int32]int32 // by namespace: the helper that writes its cursor
 	deadInits    map[int32]int32 // by namespace: the helper that leaves it dead
 	holders      map[int32][]Ref // by init: who took its namespace for children
 
@@ -109,8 +111,9 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		holders:  make(map[int32][]Ref),
 
 		deadInits: make(map[int32]int32),
+		writers:   make(map[int32]int32),
 
-		lastAdoption: noRef, barrier: noRef, stops: noRef, holder: none, beside: none,
+		lastAdoption: noRef, lastUnnamed: noRef, barrier: noRef, stops: noRef, holder: none, beside: none,
 	}
 }
 

@@ -38,6 +38,9 @@ type node struct {
 	threads []int32 // of a leader: the other threads, in order
 	end     int32   // of a leader: one past the last task below it
 
+	founds bool // an init whose birth makes its user namespace
+	early  bool // must be in its user namespace before it bears anybody
+
 	// birth is the session it must be born in if it leads one: what its
 	// children need from above, or free.
 	birth forest.Tag
@@ -46,7 +49,7 @@ type node struct {
 	born        bool
 	stage       stage
 	next        []int // of a leader: by thread, the next child to bear
-	inner       bool  // born in a nested user namespace: cannot name outer numbers
+	user        int32 // the user namespace it is in now; in a nested one it cannot name outer numbers
 	passing     bool  // a helper that ends as soon as its child is to be adopted
 	curParent   int32
 	curSession  forest.Tag
