@@ -118,4 +118,10 @@ func sandbox(bwrap, command string) string {
 	return bwrap + " --bind / / --dev /dev --proc /proc sh -c " + quote(command)
 }
 
+// nested does so within a rootless sandbox, where another /proc may not be
+// mounted, nor devices be made.
+func nested(command string) string {
+	return rootless + " --dev-bind / / sh -c " + quote(command)
+}
+
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -31,11 +31,13 @@ var Script = strings.Join([]string{
 	`bash -c 'set -m; sh -c "sleep 1000 & exit 0"; true'`,
 	sandbox(rootless, "sleep 1000 & setsid sleep 1000 & sleep 1000 & wait") + " &",
 	sandbox(rootful, "sleep 1000 & "+sandbox(rootful, "sleep 1000 & wait")+" & wait") + " &",
+	// As a browser does it: rootless in rootless, the outer init leads a session.
+	sandbox(rootless+" --new-session", "sleep 1000 & "+nested("sleep 1000 & wait")+" & wait") + " &",
 	"read line", // until the end of the pipe
 }, "\n") + "\n"
 
 // sleeps is how many sleep commands Script ends up with.
-const sleeps = 13
+const sleeps = 15
 
 // Container is a running container.
 type Container struct {

@@ -60,7 +60,7 @@ func expectBusy(t *testing.T, f *witness.Forest) {
 			zombies++
 		}
 	}
-	if deepest != 2 || zombies < 2 || len(users) != 2 || len(f.Ghosts()) < 2 {
+	if deepest != 2 || zombies < 2 || len(users) != 4 || len(f.Ghosts()) < 2 {
 		t.Errorf("the container has %d levels below it, %d zombies, %d user namespaces and ghosts %q",
 			deepest, zombies, len(users), f.Ghosts())
 	}
