@@ -3,6 +3,7 @@
 package testforest
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"os"
@@ -28,19 +29,26 @@ var puppet = sync.OnceValues(func() (*os.File, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	source, program := filepath.Join(dir, "puppet.c"), filepath.Join(dir, "puppet")
-	if err := os.WriteFile(source, puppetSource, 0o600); err != nil {
+	program := filepath.Join(dir, "puppet")
+	if err := CompilePuppet(program); err != nil {
 		return nil, err
 	}
+	return os.Open(program)
+})
+
+// CompilePuppet makes, with $CC or gcc, the program that PuppetEnv may name.
+// It is static.
+func CompilePuppet(program string) error {
 	cc := os.Getenv("CC")
 	if cc == "" {
 		cc = "gcc"
 	}
 	cmd := exec.Command(cc, "-O2", "-Wall", "-Wextra", "-Werror", "-static",
 		"-nostdlib", "-ffreestanding", "-fno-stack-protector",
-		"-o", program, source)
+		"-o", program, "-x", "c", "-")
+	cmd.Stdin = bytes.NewReader(puppetSource)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("compile puppet.c with %s: %w\n%s", cc, err, out)
+		return fmt.Errorf("compile puppet.c with %s: %w\n%s", cc, err, out)
 	}
-	return os.Open(program)
-})
+	return nil
+}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What /proc says about the tasks of a forest, as far as building it needs.
@@ -79,10 +81,19 @@ func (a *actor) phase() phase {
 	case string(wchan) == "zap_pid_ns_processes":
 		return leaves
 	case statusField(text, "SigPnd") != noSignals, statusField(text, "ShdPnd") != noSignals,
-		!strings.HasPrefix(string(wchan), "futex"):
+		!a.inFutex():
 		return busy
 	}
 	return waits
+}
+
+// inFutex tells whether the task sleeps in futex(2), by its system call: where
+// in the kernel it sleeps, wchan does not say on 5.10.
+func (a *actor) inFutex() bool {
+	// "running", -1 outside of a call, or the number and the arguments.
+	text, _ := os.ReadFile(a.proc("syscall"))
+	number, _, _ := bytes.Cut(text, []byte(" "))
+	return string(number) == strconv.Itoa(unix.SYS_FUTEX)
 }
 
 const noSignals = "0000000000000000"
