@@ -30,7 +30,7 @@ struct seen {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 1024);
 	__type(key, u64);
 	__type(value, struct seen);
 } seen SEC(".maps");
