@@ -99,18 +99,19 @@ func (d *dump) run(ctx context.Context, pid int) error {
 	if err := d.out.check(); err != nil {
 		return err
 	}
-	// Planning takes as long as a pass, so it is done beside the second.
-	var plans sync.Map // from forest to reasons
+	// Planning takes longer than a pass, so it is begun beside the second,
+	// and goes on beside what comes after.
+	var plans sync.Map // from forest to the channel that its reasons come by
 	f, err := look{
 		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries,
-		prepare: func(f *forest.Forest) { plans.Store(f, planReasons(f)) },
+		prepare: func(f *forest.Forest) { plans.Store(f, beginPlan(f)) },
 	}.take(ctx)
 	if err == nil {
-		reasons, ok := plans.Load(f)
+		begun, ok := plans.Load(f)
 		if !ok {
-			reasons = planReasons(f)
+			begun = beginPlan(f)
 		}
-		err = d.judge(f, reasons.([]string))
+		err = d.judge(f, begun.(<-chan []string))
 	}
 	if err == nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", ctx.Err())
@@ -123,11 +124,11 @@ func (d *dump) run(ctx context.Context, pid int) error {
 }
 
 // judge refuses a forest that cannot be rebuilt exactly, or marks it.
-func (d *dump) judge(f *forest.Forest, reasons []string) error {
+func (d *dump) judge(f *forest.Forest, plan <-chan []string) error {
 	if err := forest.Validate(f); err != nil {
 		return err
 	}
-	reasons = append(f.Inexact, reasons...)
+	reasons := append(f.Inexact, <-plan...)
 	if len(reasons) == 0 {
 		return nil
 	}
@@ -140,6 +141,14 @@ func (d *dump) judge(f *forest.Forest, reasons []string) error {
 
 // maxReasons bounds how many reasons an image carries.
 const maxReasons = 1000
+
+// beginPlan is planReasons beside whatever comes next. Nobody may change f
+// before the reasons have come.
+func beginPlan(f *forest.Forest) <-chan []string {
+	reasons := make(chan []string, 1)
+	go func() { reasons <- planReasons(f) }()
+	return reasons
+}
 
 // planReasons are why f cannot be rebuilt, on a machine that has whatever f
 // needs; what this one lacks, a restore says before it begins. Of a forest that
