@@ -48,6 +48,12 @@ test-native: ## privileged tests on this kernel, as root
 	@test "$$(id -u)" = 0 || { echo "test-native: run as root: it loads BPF programs and makes pid namespaces"; exit 1; }
 	go test -count=1 $$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
 
+# KERNEL is one of 5.10, 6.1, 6.12 and newest, RUN as of go test -run.
+vmtest: ## privileged tests on other kernels, in QEMU: KERNEL=6.1 RUN=TestX for some
+	@scripts/test-deps runc bubblewrap busybox-static qemu-system-x86
+	go run ./internal/vmtest -kernel "$(KERNEL)" -run "$(RUN)" \
+		$$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
+
 generate-check: ## rebuilding gives what is committed, byte for byte
 	@before=$$(sha256sum $(GENERATED)) && \
 	$(MAKE) --no-print-directory generate >/dev/null && \
@@ -66,4 +72,4 @@ vulncheck: ## known vulnerabilities in what is used, where their list can be had
 clean: ## remove what was built
 	rm -f pidgraft
 
-.PHONY: help build demo test bench generate test-deps lint test-pure test-native generate-check vulncheck clean
+.PHONY: help build demo test bench generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean
