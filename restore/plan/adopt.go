@@ -29,6 +29,9 @@ func (p *planner) adopt(t int32, at int) {
 	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
 		return
+	case via != t && !p.below(l, via):
+		p.unsupported(k, "its session is led by %s, from where it would be adopted before its elder siblings", p.name(l))
+		return
 	case p.nodes[l].ns != p.nodes[via].ns:
 		p.unsupported(k, "its session is led by %s from a deeper namespace than that of its parent %s", p.name(l), p.name(t))
 		return
@@ -44,6 +47,14 @@ func (p *planner) adopt(t int32, at int) {
 	p.nodes[k].arrived = p.endInto(x, via)
 	p.nodes[k].curParent = via
 	p.settle(k)
+}
+
+// below reports whether n is below top now.
+func (p *planner) below(n, top int32) bool {
+	for n != none && n != top {
+		n = p.nodes[p.nodes[n].leader].curParent
+	}
+	return n == top
 }
 
 // canAdopt refuses adoptions that the kernel would send elsewhere.
@@ -86,9 +97,11 @@ func (p *planner) reaps(x, heir int32) bool {
 }
 
 func (p *planner) reap(parent, child int32) Ref {
-	return p.do(parent, Op{
+	done := p.do(parent, Op{
 		Code: Reap, Child: p.nodes[child].actor, Pid: p.number(child, p.nodes[parent].ns),
 	}, p.nodes[child].cloned)
+	p.deaths = append(p.deaths, done)
+	return done
 }
 
 // bearLate plans the birth, ahead of its place among t's children, of the one

@@ -414,6 +414,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		return
 	}
 	nd.curSession, nd.curGroup, nd.user = p.now(a).curSession, p.now(a).curGroup, p.now(a).user
+	nd.owner = p.now(a).owner
 	p.nodes[a].lastBorn = ref
 	p.nodes[parent].lastKid = ref
 	if !nd.leads {

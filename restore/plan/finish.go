@@ -59,12 +59,14 @@ func (p *planner) endHelper(n int32) {
 	if nd.tag == 0 {
 		after = append(after, p.joins[nd.group]...) // it kept a group alive
 	}
-	p.do(n, Op{Code: ExitGroup, Child: none}, after...)
+	end := p.do(n, Op{Code: ExitGroup, Child: none}, after...)
 	nd.ended = true
-	if parent != none { // the restorer collects an outsider
-		p.reap(parent, n)
-		p.discard(parent, nd.signal)
+	if parent == none { // an outsider, which the restorer collects
+		p.deaths = append(p.deaths, end)
+		return
 	}
+	p.reap(parent, n)
+	p.discard(parent, nd.signal)
 }
 
 // discard makes parent forget the exit signal of a child that has ended. All
@@ -178,8 +180,7 @@ func (p *planner) lastAttributes(i int32) {
 func (p *planner) setIDs(i int32) {
 	t := &p.f.Tasks[i]
 	u := t.UserNamespace
-	owned := u > 0 && p.firsts[u] == i && p.f.UserNamespaces[u].OwnerUID|p.f.UserNamespaces[u].OwnerGID != 0
-	if t.UID|t.EUID|t.GID|t.EGID == 0 && !owned {
+	if t.UID|t.EUID|t.GID|t.EGID == 0 && !p.now(i).owner {
 		return
 	}
 	op := Op{Code: SetIDs, Child: none}

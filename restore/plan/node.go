@@ -50,6 +50,7 @@ type node struct {
 	stage       stage
 	next        []int // of a leader: by thread, the next child to bear
 	user        int32 // the user namespace it is in now; in a nested one it cannot name outer numbers
+	owner       bool  // has the effective ids of a user namespace's owner, or may have
 	passing     bool  // a helper that ends as soon as its child is to be adopted
 	curParent   int32
 	curSession  forest.Tag

@@ -92,9 +92,13 @@ func (p *planner) enterEarly(t int32) {
 	}
 }
 
-// setOwner makes the Clone of init k create its user namespace as well.
+// setOwner makes the Clone of init k by a create its user namespace as well, if
+// it is the first there.
 func (p *planner) setOwner(a, k int32, op *Op) {
 	if !p.nodes[k].founds {
+		if owner := p.f.Namespaces[p.nodes[k].ns].Owner; a != none && int(p.now(a).user) != owner {
+			p.unsupported(k, "its namespace belongs to another user namespace than that of %s, which would make it", p.name(a))
+		}
 		return
 	}
 	u := p.f.Tasks[p.nodes[k].task].UserNamespace
@@ -225,6 +229,9 @@ func (p *planner) madeUser(u int, n int32, made Ref) {
 	p.entered[u] = made
 	p.identity = append(p.identity, made)
 	us := &p.f.UserNamespaces[u]
+	if us.OwnerUID|us.OwnerGID != 0 {
+		p.now(n).owner = true
+	}
 	if len(us.UIDMap) == 0 && len(us.GIDMap) == 0 && us.Setgroups {
 		return
 	}
