@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/image"
 	"github.com/pidgraft/pidgraft/loader"
 	"github.com/pidgraft/pidgraft/restore"
 	"github.com/pidgraft/pidgraft/restore/plan"
@@ -106,12 +108,13 @@ func (d *dump) run(ctx context.Context, pid int) error {
 		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries,
 		prepare: func(f *forest.Forest) { plans.Store(f, beginPlan(f)) },
 	}.take(ctx)
+	var encoded []byte
 	if err == nil {
 		begun, ok := plans.Load(f)
 		if !ok {
 			begun = beginPlan(f)
 		}
-		err = d.judge(f, begun.(<-chan []string))
+		encoded, err = d.judge(f, begun.(<-chan []string))
 	}
 	if err == nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", ctx.Err())
@@ -120,23 +123,34 @@ func (d *dump) run(ctx context.Context, pid int) error {
 		d.out.abort(err)
 		return err
 	}
-	return d.out.write(f)
+	return d.out.write(encoded)
 }
 
-// judge refuses a forest that cannot be rebuilt exactly, or marks it.
-func (d *dump) judge(f *forest.Forest, plan <-chan []string) error {
+// judge makes the image of a forest. It refuses one that cannot be rebuilt
+// exactly, or marks it. As most can be, it does not wait for the plan to encode.
+func (d *dump) judge(f *forest.Forest, plan <-chan []string) ([]byte, error) {
 	if err := forest.Validate(f); err != nil {
-		return err
+		return nil, err
+	}
+	encoded, err := encode(f)
+	if err != nil {
+		return nil, err
 	}
 	reasons := append(f.Inexact, <-plan...)
 	if len(reasons) == 0 {
-		return nil
+		return encoded, nil
 	}
 	if !d.inexact {
-		return refusedError{"it could not be restored exactly:", reasons}
+		return nil, refusedError{"it could not be restored exactly:", reasons}
 	}
 	f.Inexact = reasons
-	return nil
+	return encode(f)
+}
+
+func encode(f *forest.Forest) ([]byte, error) {
+	var b bytes.Buffer
+	err := image.Write(&b, f)
+	return b.Bytes(), err
 }
 
 // maxReasons bounds how many reasons an image carries.

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
 )
 
@@ -46,12 +45,16 @@ func (o *output) check() error {
 	return nil
 }
 
-// write writes the image of f.
-func (o *output) write(f *forest.Forest) error {
-	if o.path == "-" {
-		return image.Write(os.Stdout, f)
+// write writes an encoded image.
+func (o *output) write(encoded []byte) error {
+	write := func(w io.Writer) error {
+		_, err := w.Write(encoded)
+		return err
 	}
-	return writeFile(o.path, 0o600, o.force, func(w io.Writer) error { return image.Write(w, f) })
+	if o.path == "-" {
+		return write(os.Stdout)
+	}
+	return writeFile(o.path, 0o600, o.force, write)
 }
 
 // abort tells whoever reads an image from standard output that none will come.
