@@ -22,7 +22,7 @@ import (
 
 // programs are copied from the host with their libraries, for the tests that
 // take them; the rest is busybox.
-var programs = []string{"busybox", "bash", "runc", "bwrap", "unshare"}
+var programs = []string{"busybox", "bash", "runc", "bwrap", "unshare", "setpriv", "script"}
 
 // Where a guest has things.
 const (
@@ -62,7 +62,9 @@ func (i *initramfs) build(ctx context.Context, packages []string) (string, error
 	a.copy(selfPath, i.built("pidgraft"))
 	a.copy(puppetPath, i.built("puppet"))
 	for _, t := range i.plan.Tests {
-		a.dir(t.Dir)
+		if err := i.addPackage(a, t.Dir); err != nil {
+			return "", err
+		}
 		a.copy(t.Binary, i.built(path.Base(t.Binary)))
 	}
 	plan, err := json.Marshal(i.plan)
@@ -128,6 +130,23 @@ func (i *initramfs) goTool(ctx context.Context, args ...string) (string, error) 
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return string(out), nil
+}
+
+// addPackage adds a test's working directory, with what tests may look at: what
+// in it is no Go source.
+func (i *initramfs) addPackage(a *archive, dir string) error {
+	a.dir(dir)
+	host := filepath.Join(i.root, strings.TrimPrefix(dir, sourceDir))
+	entries, err := os.ReadDir(host)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && filepath.Ext(e.Name()) != ".go" {
+			a.copy(path.Join(dir, e.Name()), filepath.Join(host, e.Name()))
+		}
+	}
+	return nil
 }
 
 // addTestdata adds every testdata directory: tests look at those of other

@@ -22,17 +22,21 @@ import (
 func main() {
 	only := flag.String("kernel", "", "the one kernel to boot, of 5.10, 6.1, 6.12 and newest")
 	pattern := flag.String("run", "", "the tests to run, as of go test -run")
-	accel := flag.String("accel", accelerator(), "QEMU's accelerator, kvm or tcg")
+	noKVM := flag.Bool("tcg", false, "do not use KVM")
 	flag.Parse()
+	accel := tcg
+	if !*noKVM {
+		accel = bestAccelerator()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	if err := vmtest(ctx, *only, *pattern, *accel, flag.Args()); err != nil {
+	if err := vmtest(ctx, *only, *pattern, accel, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		os.Exit(1)
 	}
 }
 
-func vmtest(ctx context.Context, only, pattern, accel string, packages []string) error {
+func vmtest(ctx context.Context, only, pattern string, accel accelerator, packages []string) error {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
@@ -66,7 +70,7 @@ func vmtest(ctx context.Context, only, pattern, accel string, packages []string)
 	var results []*result
 	good := true
 	for n, k := range chosen {
-		r := run(ctx, k, images[n], archive, accel)
+		r := run(ctx, k, images[n], archive, &accel)
 		results = append(results, r)
 		good = good && r.ok()
 	}
