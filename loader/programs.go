@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -69,37 +69,83 @@ func load(w wanted) (coll *ebpf.Collection, walkErr, err error) {
 			return nil, nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
+	// Making the maps takes a few milliseconds too, and no types.
+	made := make(chan error, 1)
+	go func() {
+		var err error
+		coll, err = loadMaps(spec)
+		made <- err
+	}()
 	types := btf.NewCache()
-	if err := readTypes(types); err != nil {
+	err = readTypes(types)
+	if mapsErr := <-made; err == nil {
+		err = mapsErr
+	}
+	if err == nil {
+		walkErr, err = loadPrograms(coll, spec, types, w.programs())
+	}
+	if err != nil {
+		if coll != nil {
+			coll.Close()
+		}
 		return nil, nil, err
 	}
-	coll, err = loadPrograms(spec, types, w.programs())
-	if err == nil || !w.walk || errors.Is(err, ErrNotPermitted) {
-		return coll, nil, err
-	}
-	walkErr = err
-	w.walk = false
-	coll, err = loadPrograms(spec, types, w.programs())
-	return coll, walkErr, err
+	return coll, walkErr, nil
 }
 
-func loadPrograms(spec *ebpf.CollectionSpec, types *btf.Cache, names []string) (*ebpf.Collection, error) {
+// loadMaps makes the maps and the variables in them.
+func loadMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	maps := spec.Copy()
+	maps.Programs = nil
+	return loadCollection(maps, ebpf.CollectionOptions{})
+}
+
+// loadPrograms adds programs to coll, which has their maps. What the verifier
+// does for one does not wait for another.
+func loadPrograms(coll *ebpf.Collection, spec *ebpf.CollectionSpec, types *btf.Cache, names []string) (walkErr, err error) {
+	progs, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() { progs[i], errs[i] = loadProgram(coll, spec, types, name) })
+	}
+	all.Wait()
+	for i, name := range names {
+		switch {
+		case errs[i] == nil:
+			coll.Programs[name] = progs[i]
+		case name == bpf.PidsProgWalkIdr && !errors.Is(errs[i], ErrNotPermitted):
+			walkErr = errs[i]
+		case err == nil:
+			err = errs[i]
+		}
+	}
+	return walkErr, err
+}
+
+// loadProgram loads one program on the maps of coll.
+func loadProgram(coll *ebpf.Collection, spec *ebpf.CollectionSpec, types *btf.Cache, name string) (*ebpf.Program, error) {
 	kernel, err := types.Kernel()
 	if err != nil {
 		return nil, err
 	}
-	spec = spec.Copy()
-	for name := range spec.Programs {
-		if !slices.Contains(names, name) {
-			delete(spec.Programs, name)
-		}
-	}
-	opts := ebpf.CollectionOptions{
+	one := *spec
+	one.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+	one.Variables = nil
+	loaded, err := loadCollection(one.Copy(), ebpf.CollectionOptions{
+		MapReplacements: coll.Maps,
 		// For finding what a program attaches to.
 		Cache: types,
 		// Said explicitly, or the types of all modules are read as well.
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
+	})
+	if err != nil {
+		return nil, err
 	}
+	defer loaded.Close()
+	return loaded.DetachProgram(name), nil
+}
+
+func loadCollection(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*ebpf.Collection, error) {
 	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
 	// Before 5.11 BPF memory is charged to RLIMIT_MEMLOCK, and too little of
 	// it is EPERM too.
