@@ -39,8 +39,8 @@ type initramfs struct {
 	plan guest.Plan
 }
 
-// build compiles what the guest runs, and writes the archive. It gives the
-// packages that have tests.
+// build compiles what the guest runs, and writes the archive, whose path it
+// gives.
 func (i *initramfs) build(ctx context.Context, packages []string) (string, error) {
 	if err := i.compile(ctx, packages); err != nil {
 		return "", err
