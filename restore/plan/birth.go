@@ -484,7 +484,9 @@ func (p *planner) cloneInto(a, k, init int32, op Op, after []Ref) Ref {
 		p.lastUnnamed = ref
 	}
 	if init != none && p.nodes[a].role != RoleOutsider { // it has no children of its own
-		p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
+		back := p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
+		// It finds its own namespace through its leader.
+		p.holders[p.nodes[a].leader] = append(p.holders[p.nodes[a].leader], back)
 	}
 	return ref
 }
