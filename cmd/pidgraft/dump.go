@@ -104,15 +104,20 @@ func (d *dump) run(ctx context.Context, pid int) error {
 	// Planning takes longer than a pass, so it is begun beside the second,
 	// and goes on beside what comes after.
 	var plans sync.Map // from forest to the channel that its reasons come by
+	// One at a time, or a target that keeps changing would pile them up.
+	var planning sync.Mutex
 	f, err := look{
 		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries,
-		prepare: func(f *forest.Forest) { plans.Store(f, beginPlan(f)) },
+		prepare: func(f *forest.Forest) {
+			planning.Lock()
+			plans.Store(f, beginPlan(f, planning.Unlock))
+		},
 	}.take(ctx)
 	var encoded []byte
 	if err == nil {
 		begun, ok := plans.Load(f)
 		if !ok {
-			begun = beginPlan(f)
+			begun = beginPlan(f, func() {})
 		}
 		encoded, err = d.judge(f, begun.(<-chan []string))
 	}
@@ -156,11 +161,14 @@ func encode(f *forest.Forest) ([]byte, error) {
 // maxReasons bounds how many reasons an image carries.
 const maxReasons = 1000
 
-// beginPlan is planReasons beside whatever comes next. Nobody may change f
-// before the reasons have come.
-func beginPlan(f *forest.Forest) <-chan []string {
+// beginPlan is planReasons beside whatever comes next, and then done. Nobody may
+// change f before the reasons have come.
+func beginPlan(f *forest.Forest, done func()) <-chan []string {
 	reasons := make(chan []string, 1)
-	go func() { reasons <- planReasons(f) }()
+	go func() {
+		defer done()
+		reasons <- planReasons(f)
+	}()
 	return reasons
 }
 
