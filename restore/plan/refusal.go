@@ -26,7 +26,7 @@ const (
 	Unreachable Kind = iota
 	// Unsupported: such a state can be, but this version cannot build it.
 	Unsupported
-	// Impossible here: this machine cannot hold it (pid_max, levels).
+	// NotHere: this machine cannot hold it (pid_max, levels).
 	NotHere
 )
 

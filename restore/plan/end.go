@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+// discard makes parent forget the exit signal of a child that has ended. All
+// signals are blocked while a plan runs, so it is pending, and would kill or
+// stop the parent once that runs a program; ignoring it drops it
+// (kernel-rules 15, 23a).
+func (p *planner) discard(parent int32, signal int32) {
+	switch {
+	case !fatal(signal) && !stops(signal):
+	case signal == sigKill || signal == sigStop:
+		if !p.isInit(p.nodes[parent].leader) {
+			p.unsupported(parent, "a child of it that has ended has exit signal %d, which nobody can block", signal)
+		}
+	default:
+		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1})
+		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal})
+	}
+}
+
+// Signals with the same number on every architecture that is supported.
+const (
+	sigKill = 9
+	sigStop = 19
+)
+
+// setIDs gives a task that is about to end the ids that its status shows.
+func (p *planner) setIDs(i int32) {
+	t := &p.f.Tasks[i]
+	u := t.UserNamespace
+	if t.UID|t.EUID|t.GID|t.EGID == 0 && !p.now(i).owner {
+		return
+	}
+	op := Op{Code: SetIDs, Child: none}
+	ok := true
+	for _, id := range []struct {
+		to   *uint32
+		from uint32
+		uid  bool
+	}{{&op.UID, t.UID, true}, {&op.EUID, t.EUID, true}, {&op.GID, t.GID, false}, {&op.EGID, t.EGID, false}} {
+		in, found := p.idInside(u, id.from, id.uid)
+		*id.to, ok = in, ok && found
+	}
+	if !ok {
+		p.unsupported(i, "it ended with an id (uid %d, gid %d) that its user namespace does not map", t.UID, t.GID)
+		return
+	}
+	p.identity = append(p.identity, p.do(i, op, p.mapped[u]))
+}
+
+// fence is where all changes of credentials are over. Each makes the shared
+// memory dumpable again, and a task must not die by a signal while it is
+// (kernel-rules 25).
+func (p *planner) fence() {
+	if len(p.identity) == 0 {
+		return
+	}
+	by := int32(0)
+	if p.holder != none {
+		by = p.holder
+	}
+	p.barrier = p.do(by, Op{Code: Nop, Child: none}, p.identity...)
+}
+
+// setPdeath plans the parent-death signal of i, which fires on adoption and
+// is cleared by a change of identity (kernel-rules 18). That of Init guards
+// the restore until it is committed: the restorer gives it this one then.
+func (p *planner) setPdeath(i int32) {
+	t := &p.f.Tasks[i]
+	if t.PdeathSignal == 0 {
+		return
+	}
+	after := []Ref{p.nodes[p.nodes[i].leader].arrived}
+	if parent := p.nodes[i].parent; parent != none {
+		after = append(after, p.nodes[parent].arrivedKids)
+	}
+	p.do(i, Op{Code: Pdeath, Child: none, Signal: t.PdeathSignal}, after...)
+}
+
+// neededBy is what others do through i's namespaces, for which it must live.
+func (p *planner) neededBy(i int32) []Ref {
+	after := slices.Clone(p.holders[i])
+	u := p.f.Tasks[i].UserNamespace
+	if u == 0 || p.firsts[u] != i {
+		return after
+	}
+	for _, j := range p.userJoins {
+		if j.user == u {
+			after = append(after, j.done)
+		}
+	}
+	return append(after, p.mapped[u])
+}
+
+// end plans how task node i ends its program.
+func (p *planner) end(i int32) {
+	t := &p.f.Tasks[i]
+	if t.State.Exited() {
+		p.setPdeath(i)
+	}
+	switch {
+	case t.State == forest.DeadLeader:
+		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode}, p.neededBy(i)...)
+	case t.State == forest.Zombie:
+		p.endZombie(i)
+	}
+}
+
+func (p *planner) endZombie(i int32) {
+	nd := &p.nodes[i]
+	parent := p.waits(nd.parent)
+	after := p.neededBy(i)
+	status := p.f.Tasks[i].WaitStatus()
+	sig := status & 0x7f
+	killed := sig != 0 && p.isInit(i)
+	if killed {
+		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+		p.do(i, Op{Code: Perish, Child: none})
+	} else if sig != 0 {
+		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+		p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
+	} else {
+		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
+	}
+	if killed {
+		p.kill(i, parent, sig, append(after, p.lastOf(i), nd.arrived, p.nodes[nd.parent].arrivedKids))
+	}
+	done := p.do(parent, Op{
+		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
+	}, nd.arrived, p.nodes[nd.parent].arrivedKids)
+	p.deaths = append(p.deaths, done)
+	p.discard(parent, nd.signal)
+}
+
+// kill plans the death of an init by its parent, or if that has lost the
+// capabilities for it, from outside.
+func (p *planner) kill(i, parent, sig int32, after []Ref) {
+	op := Op{Code: Kill, Child: p.nodes[i].actor, Signal: sig}
+	if t := p.nodes[parent].task; t != none && p.f.Tasks[t].UserNamespace != 0 {
+		p.wantPidfd(i)
+		p.doAs(Restorer, op, after...)
+		return
+	}
+	op.Pid = p.number(i, p.nodes[parent].ns)
+	p.do(parent, op, after...)
+}
