@@ -15,7 +15,7 @@ type CannotRunError struct {
 }
 
 func (e *CannotRunError) Error() string {
-	return fmt.Sprintf("cannot restore here: %s (%s)", e.Missing, e.Hint)
+	return fmt.Sprintf("cannot restore here: missing: %s (%s)", e.Missing, e.Hint)
 }
 
 // OpError is an operation of the plan that the kernel refused. Everything made
