@@ -48,6 +48,9 @@ type Target struct {
 	// a target that is frozen, or when one pass is enough. While they are
 	// attached every system call of the machine takes the slow path.
 	Unwatched bool
+	// Types, if not nil, are used instead of what the kernel says of itself
+	// in /sys/kernel/btf/vmlinux.
+	Types *Types
 }
 
 // Loader is a target under observation. It implements collector.Source. Its
@@ -103,6 +106,7 @@ func open(target Target, ringBytes uint32) (_ *Loader, err error) {
 		walk:      target.Scope != Subtree,
 		watch:     !target.Unwatched,
 		ringBytes: ringBytes,
+		types:     target.Types,
 	})
 	if err != nil {
 		return nil, err

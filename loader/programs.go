@@ -39,6 +39,7 @@ var syscalls = map[string]uint32{
 type wanted struct {
 	walk, watch bool
 	ringBytes   uint32 // a power of two, at least a page; 0 for the default
+	types       *Types // nil: those of /sys/kernel/btf/vmlinux
 }
 
 func (w wanted) programs() []string {
@@ -77,12 +78,12 @@ func load(w wanted) (coll *ebpf.Collection, walkErr, err error) {
 		made <- err
 	}()
 	types := btf.NewCache()
-	err = readTypes(types)
+	kernel, err := w.kernelTypes(types)
 	if mapsErr := <-made; err == nil {
 		err = mapsErr
 	}
 	if err == nil {
-		walkErr, err = loadPrograms(coll, spec, types, w.programs())
+		walkErr, err = loadPrograms(coll, spec, kernel, types, w.programs())
 	}
 	if err != nil {
 		if coll != nil {
@@ -102,11 +103,11 @@ func loadMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
 
 // loadPrograms adds programs to coll, which has their maps. What the verifier
 // does for one does not wait for another.
-func loadPrograms(coll *ebpf.Collection, spec *ebpf.CollectionSpec, types *btf.Cache, names []string) (walkErr, err error) {
+func loadPrograms(coll *ebpf.Collection, spec *ebpf.CollectionSpec, kernel *btf.Spec, types *btf.Cache, names []string) (walkErr, err error) {
 	progs, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
-		all.Go(func() { progs[i], errs[i] = loadProgram(coll, spec, types, name) })
+		all.Go(func() { progs[i], errs[i] = loadProgram(coll, spec, kernel, types, name) })
 	}
 	all.Wait()
 	for i, name := range names {
@@ -123,11 +124,7 @@ func loadPrograms(coll *ebpf.Collection, spec *ebpf.CollectionSpec, types *btf.C
 }
 
 // loadProgram loads one program on the maps of coll.
-func loadProgram(coll *ebpf.Collection, spec *ebpf.CollectionSpec, types *btf.Cache, name string) (*ebpf.Program, error) {
-	kernel, err := types.Kernel()
-	if err != nil {
-		return nil, err
-	}
+func loadProgram(coll *ebpf.Collection, spec *ebpf.CollectionSpec, kernel *btf.Spec, types *btf.Cache, name string) (*ebpf.Program, error) {
 	one := *spec
 	one.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
 	one.Variables = nil
@@ -158,15 +155,19 @@ func loadCollection(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*eb
 	return coll, nil
 }
 
-// readTypes reads the BTF of the running kernel. It is the largest part of
-// loading (10 of 35 ms for 130,000 types), so it is done once.
-func readTypes(types *btf.Cache) error {
-	_, err := types.Kernel()
+// kernelTypes are the types that the programs are fitted to. Reading those of
+// the running kernel is the largest part of loading (10 of 35 ms for 130,000
+// types), so it is done once.
+func (w wanted) kernelTypes(types *btf.Cache) (*btf.Spec, error) {
+	if w.types != nil {
+		return w.types.spec, nil
+	}
+	spec, err := types.Kernel()
 	switch {
 	case err == nil:
-		return nil
+		return spec, nil
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
+		return nil, fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
 	}
-	return explain("read the kernel's BTF", err)
+	return nil, explain("read the kernel's BTF", err)
 }
