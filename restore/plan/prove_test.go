@@ -46,7 +46,7 @@ var classes = []struct {
 func TestProve(t *testing.T) {
 	for i, c := range classes {
 		t.Run(c.name, func(t *testing.T) {
-			refused := map[string]int{}
+			refused := map[refusal]int{}
 			n := 0
 			for k := range *proveN {
 				r := rand.New(rand.NewPCG(*proveSeed+uint64(i)<<32, uint64(k)))
@@ -56,8 +56,8 @@ func TestProve(t *testing.T) {
 					continue // no forest: the root is gone, or is led from outside
 				}
 				n++
-				if reason := prove(t, f, h, r); reason != "" {
-					refused[reason]++
+				if r := prove(t, f, h, r); r != nil {
+					refused[refusal{r.Kind, generic(r.Reason)}]++
 				}
 				if t.Failed() {
 					return
@@ -68,8 +68,8 @@ func TestProve(t *testing.T) {
 	}
 }
 
-// prove plans f and runs the plan; it returns the reason of a refusal.
-func prove(t *testing.T, f *forest.Forest, h *model.History, r *rand.Rand) string {
+// prove plans f and runs the plan; it returns the first refusal, if any.
+func prove(t *testing.T, f *forest.Forest, h *model.History, r *rand.Rand) *plan.Refusal {
 	t.Helper()
 	p, err := plan.Make(f, plan.Options{OwnPidMax: true, PidMax: 4 << 20})
 	if err != nil {
@@ -77,7 +77,7 @@ func prove(t *testing.T, f *forest.Forest, h *model.History, r *rand.Rand) strin
 		if !errors.As(err, &rs) {
 			t.Fatalf("not a refusal: %v", err)
 		}
-		return generic(rs[0].Error())
+		return rs[0]
 	}
 	for _, order := range []model.Scheduler{nil, r.IntN} {
 		got, err := model.Execute(p, f, order)
@@ -88,7 +88,7 @@ func prove(t *testing.T, f *forest.Forest, h *model.History, r *rand.Rand) strin
 			t.Fatalf("the plan ends in another forest: %v\n%s", d, explain(f, p, h))
 		}
 	}
-	return ""
+	return nil
 }
 
 func explain(f *forest.Forest, p *plan.Plan, h *model.History) string {
@@ -111,16 +111,31 @@ var specific = regexp.MustCompile(`(task )?#?[0-9]+(/[0-9]+)*( \([^)]*\))?|inher
 // generic is a reason without what is particular to its forest.
 func generic(reason string) string { return specific.ReplaceAllString(reason, "N") }
 
-func report(t *testing.T, n int, refused map[string]int) {
-	var reasons []string
+// refusal is what refusals are counted by.
+type refusal struct {
+	kind   plan.Kind
+	reason string
+}
+
+// report logs how many forests were refused, by kind and by reason.
+func report(t *testing.T, n int, refused map[refusal]int) {
+	var reasons []refusal
+	kinds := map[plan.Kind]int{}
 	total := 0
 	for r, k := range refused {
 		reasons = append(reasons, r)
+		kinds[r.kind] += k
 		total += k
 	}
 	sort.Slice(reasons, func(i, j int) bool { return refused[reasons[i]] > refused[reasons[j]] })
-	t.Logf("%d forests, %d refused", n, total)
+	var by []string
+	for k := plan.Unreachable; k <= plan.SearchLimit; k++ {
+		if kinds[k] > 0 {
+			by = append(by, fmt.Sprintf("%d %s", kinds[k], k))
+		}
+	}
+	t.Logf("%d forests, %d refused %v", n, total, by)
 	for _, r := range reasons {
-		t.Logf("%6d %s", refused[r], r)
+		t.Logf("%6d %s (%s)", refused[r], r.reason, r.kind)
 	}
 }

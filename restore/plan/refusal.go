@@ -22,15 +22,18 @@ type Refusal struct {
 type Kind uint8
 
 const (
-	// Unreachable: no legal history ends in this state.
+	// Unreachable: no legal history ends in this state, or none that can
+	// be repeated from outside; the reason names the rule.
 	Unreachable Kind = iota
 	// Unsupported: such a state can be, but this version cannot build it.
 	Unsupported
 	// NotHere: this machine cannot hold it (pid_max, levels).
 	NotHere
+	// SearchLimit: a way was searched for and neither found nor ruled out.
+	SearchLimit
 )
 
-var kinds = [...]string{"unreachable", "unsupported", "not possible here"}
+var kinds = [...]string{"unreachable", "not implemented yet", "not possible here", "search limit reached"}
 
 func (k Kind) String() string {
 	if int(k) >= len(kinds) {
