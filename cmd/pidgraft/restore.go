@@ -70,12 +70,9 @@ func (r *restoring) run(from source) error {
 	if err != nil {
 		return err
 	}
-	if len(f.Inexact) > 0 {
-		return refusedError{"the image is marked as one that cannot be restored exactly:", f.Inexact}
-	}
-	p, err := restore.Plan(f, planOptions())
+	p, err := planFor(f)
 	if err != nil {
-		return refusedError{"it cannot be restored exactly:", reasonsOf(err)}
+		return err
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/forest/view"
+	planview "github.com/pidgraft/pidgraft/restore/plan/view"
 )
 
 func versionCommand() *cobra.Command {
@@ -18,8 +19,8 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pidgraft %s (%s, %s/%s)\nJSON schema %s\n",
-				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, view.Schema)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pidgraft %s (%s, %s/%s)\nJSON schema %s\nJSON schema %s\n",
+				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, view.Schema, planview.Schema)
 			return err
 		},
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/schematest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -169,30 +170,28 @@ func TestEscaped(t *testing.T) {
 }
 
 func TestJSONFitsSchema(t *testing.T) {
-	text, err := os.ReadFile("../../docs/schema/forest.v1.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var schema, doc any
-	if err := json.Unmarshal(text, &schema); err != nil {
-		t.Fatal(err)
-	}
+	const schema = "../../docs/schema/forest.v1.json"
 	var b bytes.Buffer
 	if err := JSON(&b, sample()); err != nil {
 		t.Fatal(err)
 	}
+	errs, err := schematest.Check(schema, b.Bytes())
+	if err != nil || len(errs) > 0 {
+		t.Error(err, strings.Join(errs, "\n"))
+	}
+	// The checker can find something.
+	var doc map[string]any
 	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	root := schema.(map[string]any)
-	if errs := checkSchema(root, root, doc, "$"); len(errs) > 0 {
-		t.Error(strings.Join(errs, "\n"))
+	doc["tasks"].([]any)[0].(map[string]any)["state"] = "asleep"
+	delete(doc, "cut")
+	doc["extra"] = 1.0
+	wrong, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// The checker can find something.
-	doc.(map[string]any)["tasks"].([]any)[0].(map[string]any)["state"] = "asleep"
-	delete(doc.(map[string]any), "cut")
-	doc.(map[string]any)["extra"] = 1.0
-	if errs := checkSchema(root, root, doc, "$"); len(errs) != 3 {
-		t.Errorf("a wrong document: %q", errs)
+	if errs, err := schematest.Check(schema, wrong); err != nil || len(errs) != 3 {
+		t.Errorf("a wrong document: %q, %v", errs, err)
 	}
 }

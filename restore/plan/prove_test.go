@@ -15,6 +15,7 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/restore/model"
 	"github.com/pidgraft/pidgraft/restore/plan"
+	"github.com/pidgraft/pidgraft/restore/plan/view"
 )
 
 var (
@@ -100,7 +101,7 @@ func explain(f *forest.Forest, p *plan.Plan, h *model.History) string {
 			f.TagName(t.Parent), f.TagName(t.ParentThread), t.State, t.Subreaper, t.ExitSignal, f.Pid(t.Pid).Namespace, t.ChildNamespace)
 	}
 	b.WriteString("plan:\n")
-	if err := p.Fprint(&b, f); err != nil {
+	if err := view.Text(&b, p, f); err != nil {
 		b.WriteString(err.Error())
 	}
 	return b.String()

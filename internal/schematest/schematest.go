@@ -1,17 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package view
+// Package schematest holds JSON documents against the schemas in docs/schema,
+// in tests.
+//
+// Contract: Check knows the part of JSON Schema that these schemas use, and
+// refuses a schema with keywords that it does not know.
+package schematest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 )
 
-// checkSchema holds v against the part of JSON Schema that our schemas use,
-// and refuses keywords that it does not know.
-func checkSchema(root, schema map[string]any, v any, at string) []string {
+// Check is what is wrong with the JSON text doc by the schema in file; the
+// error says that one of the two is no JSON.
+func Check(file string, doc []byte) ([]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var root map[string]any
+	if err := json.Unmarshal(text, &root); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var v any
+	if err := json.Unmarshal(doc, &v); err != nil {
+		return nil, err
+	}
+	return check(root, root, v, "$"), nil
+}
+
+func check(root, schema map[string]any, v any, at string) []string {
 	var errs []string
 	fail := func(format string, args ...any) { errs = append(errs, at+": "+fmt.Sprintf(format, args...)) }
 	num, isNum := v.(float64)
@@ -22,7 +45,7 @@ func checkSchema(root, schema map[string]any, v any, at string) []string {
 		case "$schema", "$id", "title", "description", "$defs":
 		case "$ref":
 			name := strings.TrimPrefix(want.(string), "#/$defs/")
-			errs = append(errs, checkSchema(root, root["$defs"].(map[string]any)[name].(map[string]any), v, at)...)
+			errs = append(errs, check(root, root["$defs"].(map[string]any)[name].(map[string]any), v, at)...)
 		case "type":
 			types, ok := want.([]any)
 			if !ok {
@@ -57,7 +80,7 @@ func checkSchema(root, schema map[string]any, v any, at string) []string {
 			}
 		case "items":
 			for i := range array {
-				errs = append(errs, checkSchema(root, want.(map[string]any), array[i], fmt.Sprintf("%s[%d]", at, i))...)
+				errs = append(errs, check(root, want.(map[string]any), array[i], fmt.Sprintf("%s[%d]", at, i))...)
 			}
 		case "required":
 			for _, name := range want.([]any) {
@@ -68,7 +91,7 @@ func checkSchema(root, schema map[string]any, v any, at string) []string {
 		case "properties":
 			for name, sub := range want.(map[string]any) {
 				if member, ok := object[name]; ok {
-					errs = append(errs, checkSchema(root, sub.(map[string]any), member, at+"."+name)...)
+					errs = append(errs, check(root, sub.(map[string]any), member, at+"."+name)...)
 				}
 			}
 		case "additionalProperties":

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore"
+	"github.com/pidgraft/pidgraft/restore/plan"
+	"github.com/pidgraft/pidgraft/restore/plan/view"
+)
+
+type planning struct {
+	format  *choice
+	explain string
+}
+
+func planCommand() *cobra.Command {
+	p := &planning{format: &choice{"text", []string{"text", "json"}}}
+	cmd := &cobra.Command{
+		Use:   "plan [flags] IMAGE|pid:N|-",
+		Short: "Show how a forest would be rebuilt",
+		Long: `Show how restore would rebuild a forest: who forks whom and at which step, why
+each helper is there, and every step in one order that is possible, with the
+steps that it waits for. Nothing is made.
+
+--explain tells everything about one task: who makes it and how that gives it
+its parent and session, what it does, which helpers have to do with it, what
+it waits for and what waits for it. TASK is its number in the root namespace,
+or all its numbers from there inwards: 14/2. A number that no task carries
+any more has a helper that carries it.
+
+The JSON form carries everything; docs/schema/plan.v1.json describes it. What
+cannot be rebuilt exactly is refused, with every reason that was found.`,
+		Example: `  pidgraft plan web.img
+  pidgraft plan --explain 14/2 pid:4711
+  pidgraft plan -o json web.img | jq '.actors[] | select(.role == "helper") | .why'`,
+		Args: wantArgs(1, "an image or pid:N"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			return p.run(ctx, source(args[0]))
+		},
+	}
+	fs := cmd.Flags()
+	fs.VarP(p.format, "output", "o", "`text` or json")
+	fs.StringVar(&p.explain, "explain", "", "tell everything about `TASK`")
+	return cmd
+}
+
+func (p *planning) run(ctx context.Context, from source) error {
+	if p.explain != "" && p.format.value != "text" {
+		return usageError{errors.New("--explain is text; the JSON form holds all tasks")}
+	}
+	f, err := from.read(ctx, nil)
+	if err != nil {
+		return err
+	}
+	made, err := planFor(f)
+	if err != nil {
+		return err
+	}
+	switch {
+	case p.explain != "":
+		tag, err := view.Find(f, p.explain)
+		if err != nil {
+			return usageError{err}
+		}
+		return view.Explain(os.Stdout, made, f, tag)
+	case p.format.value == "json":
+		return view.JSON(os.Stdout, made, f)
+	}
+	return view.Text(os.Stdout, made, f)
+}
+
+// planFor is how f is rebuilt in a new pid namespace, or a refusal.
+func planFor(f *forest.Forest) (*plan.Plan, error) {
+	if len(f.Inexact) > 0 {
+		return nil, refusedError{"the image is marked as one that cannot be restored exactly:", f.Inexact}
+	}
+	p, err := restore.Plan(f, planOptions())
+	if err != nil {
+		return nil, refusedError{"it cannot be restored exactly:", reasonsOf(err)}
+	}
+	return p, nil
+}
