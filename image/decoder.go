@@ -19,9 +19,10 @@ const chunk = 64 << 10
 // and texts empty.
 type decoder struct {
 	r      io.Reader
-	off    int64  // bytes read
-	sum    uint32 // CRC-32C of them
-	before uint32 // CRC-32C of those before the current record
+	packed *unpacker // what r is if the image is compressed
+	off    int64     // bytes read
+	sum    uint32    // CRC-32C of them
+	before uint32    // CRC-32C of those before the current record
 
 	typ   uint32 // the current record's type
 	start int64  // where it starts
@@ -75,8 +76,8 @@ func (d *decoder) next() bool {
 	d.typ = binary.LittleEndian.Uint32(d.head[0:])
 	size := binary.LittleEndian.Uint32(d.head[4:])
 	switch first := d.start == 0; {
-	case first && d.typ == zstdMagic:
-		d.err = ErrCompressed
+	case first && d.typ == zstdMagic && d.packed == nil:
+		return d.unpack() && d.next()
 	case first && d.typ != typeHeader && d.typ != typeError:
 		d.fail("this is not an image: it does not start with a record %s", recordName(typeHeader))
 	case size < headSize:
@@ -87,6 +88,28 @@ func (d *decoder) next() bool {
 		d.left = uint64(size) - headSize
 	}
 	return d.err == nil
+}
+
+// unpack goes on with what a zstd frame holds, whose magic was the first that
+// came. From here on offsets are in that.
+func (d *decoder) unpack() bool {
+	u, err := unpack(d.head[:], d.r)
+	if err != nil {
+		d.failWith("", err)
+		return false
+	}
+	d.packed, d.r, d.off, d.sum = u, u, 0, 0
+	return true
+}
+
+// finish is for after the last record.
+func (d *decoder) finish() {
+	if d.packed == nil || d.err != nil {
+		return
+	}
+	if err := d.packed.finish(); err != nil {
+		d.failWith("", err)
+	}
 }
 
 // size is how many bytes of the current record are not taken yet.

@@ -9,9 +9,6 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 )
 
-// ErrCompressed is what reading a zstd frame gives.
-var ErrCompressed = errors.New("the image is compressed with zstd, which this version does not read: decompress it first (zstd -d)")
-
 // ErrTruncated is wrapped by the error of an image that ends early.
 var ErrTruncated = errors.New("the image is cut short: its dump or its transfer did not finish")
 

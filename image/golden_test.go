@@ -72,7 +72,11 @@ func seeds(t testing.TB) map[string][]byte {
 		t.Fatal(err)
 	}
 	s["aborted"] = append(bytes.Join(recs[:12], nil), b.Bytes()...)
-	s["zstd"] = []byte("\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00")
+	packed, err := os.ReadFile(packedGolden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s["zstd"] = packed
 	return s
 }
 

@@ -11,11 +11,12 @@ import (
 )
 
 // Read reads one image from r, and nothing after it: what follows in r stays
-// unread. The forest is one that forest.Validate accepts.
+// unread. The image may be compressed (WriteCompressed, or zstd); then r ends
+// with it. The forest is one that forest.Validate accepts.
 //
 // An error is an *Error (with ErrTruncated in it if bytes are missing, a
-// *forest.Invalid if the bytes are sound and the forest is impossible), an
-// *AbortedError if the dump gave up, or ErrCompressed.
+// *forest.Invalid if the bytes are sound and the forest is impossible), or
+// an *AbortedError if the dump gave up.
 func Read(r io.Reader) (*forest.Forest, error) { return NewDecoder(r).Decode() }
 
 // Decoder reads an image and says what it did not understand.
@@ -53,6 +54,7 @@ func (d *Decoder) Decode() (*forest.Forest, error) {
 func (d *Decoder) decode() error {
 	d.original()
 	d.own()
+	d.d.finish()
 	return d.d.err
 }
 

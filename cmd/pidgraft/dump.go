@@ -25,6 +25,7 @@ type dump struct {
 	out                output
 	container, subtree bool
 	freeze, inexact    bool
+	compress           bool
 	retries            int
 }
 
@@ -69,6 +70,7 @@ is given; it says why, and so does the image then.`,
 	fs := cmd.Flags()
 	fs.StringVarP(&d.out.path, "output", "o", "-", "write to `FILE`; - is standard output")
 	fs.BoolVarP(&d.out.force, "force", "f", false, "replace FILE if it exists")
+	fs.BoolVar(&d.compress, "compress", false, "compress the image with zstd; what reads images takes both")
 	fs.BoolVar(&d.container, "container", false, "dump all of the pid namespace that PID is the init of")
 	fs.BoolVar(&d.subtree, "subtree", false, "dump PID and its descendants")
 	fs.BoolVar(&d.freeze, "freeze", false, "freeze the target's cgroup meanwhile")
@@ -137,7 +139,7 @@ func (d *dump) judge(f *forest.Forest, plan <-chan []string) ([]byte, error) {
 	if err := forest.Validate(f); err != nil {
 		return nil, err
 	}
-	encoded, err := encode(f)
+	encoded, err := d.encode(f)
 	if err != nil {
 		return nil, err
 	}
@@ -149,12 +151,16 @@ func (d *dump) judge(f *forest.Forest, plan <-chan []string) ([]byte, error) {
 		return nil, refusedError{"it could not be restored exactly:", reasons}
 	}
 	f.Inexact = reasons
-	return encode(f)
+	return d.encode(f)
 }
 
-func encode(f *forest.Forest) ([]byte, error) {
+func (d *dump) encode(f *forest.Forest) ([]byte, error) {
 	var b bytes.Buffer
-	err := image.Write(&b, f)
+	write := image.Write
+	if d.compress {
+		write = image.WriteCompressed
+	}
+	err := write(&b, f)
 	return b.Bytes(), err
 }
 

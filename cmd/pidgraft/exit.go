@@ -92,7 +92,7 @@ func exitCode(err error) int {
 	case isAny(err, image.ErrTruncated, collector.ErrChanged),
 		errors.As(err, new(*image.AbortedError)):
 		return exitIncomplete
-	case errors.As(err, new(refusedError)), isAny(err, collector.ErrRefused, image.ErrCompressed),
+	case errors.As(err, new(refusedError)), isAny(err, collector.ErrRefused),
 		errors.As(err, new(*image.Error)), errors.As(err, new(*forest.Invalid)):
 		return exitRefused
 	}
