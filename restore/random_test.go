@@ -19,6 +19,7 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/restore/model"
 	"github.com/pidgraft/pidgraft/restore/plan"
+	"github.com/pidgraft/pidgraft/restore/plan/view"
 )
 
 var (
@@ -54,7 +55,7 @@ func TestRandomForests(t *testing.T) {
 					restoreRandom(t, f, p, Options{Memory: Memory(k % 2)})
 					if t.Failed() {
 						var b strings.Builder
-						_ = p.Fprint(&b, f)
+						_ = view.Text(&b, p, f)
 						t.Fatalf("seed %d, history %d (%s memory):\n%s\nplan:\n%s", *randomSeed, k,
 							[]string{"shared", "own"}[k%2], h, &b)
 					}
