@@ -19,6 +19,10 @@ type Options struct {
 	// return, and has returned for the one that it does. It runs beside the
 	// next pass, and maybe beside another call of it.
 	Prepare func(*forest.Forest)
+	// All goes on after a task that stands against a dump, and gathers all
+	// of them: the error is of type Refusals then, and comes with a forest
+	// to look at, not to write: what is led from outside is Outside in it.
+	All bool
 }
 
 // Collect assembles the forest that s shows, by the rules of "c/r: checkpoint
@@ -35,7 +39,7 @@ type Options struct {
 // In a Subtree, Cursor and PidMax of a namespace whose init is not in the
 // forest are 0: they move and are set for others.
 func Collect(s *Snapshot, mode forest.Mode, opts Options) (*forest.Forest, error) {
-	c := &collector{s: s, mode: mode}
+	c := &collector{s: s, mode: mode, all: opts.All}
 	c.f = &forest.Forest{
 		Mode:     mode,
 		Cut:      forest.Cut{Method: opts.Method, Walked: s.Walked && mode == forest.Container},
@@ -49,6 +53,9 @@ func Collect(s *Snapshot, mode forest.Mode, opts Options) (*forest.Forest, error
 			return nil, err
 		}
 	}
+	if len(c.refused) > 0 {
+		return c.f, c.refused
+	}
 	return c.f, nil
 }
 
@@ -61,6 +68,9 @@ type collector struct {
 	s    *Snapshot
 	mode forest.Mode
 	f    *forest.Forest
+
+	all     bool
+	refused Refusals
 
 	tasks   map[ID]int32
 	pids    map[ID]int32
@@ -165,7 +175,9 @@ func (c *collector) checkMembers() error {
 			return &TargetError{fmt.Sprintf(
 				"the target holds this very dump (task %s): run it from outside the target", c.describe(i))}
 		case t.TaskFlags&pfKthread != 0:
-			return &RefusedError{c.describe(i), "it is a kernel thread"}
+			if err := c.refuse(&RefusedError{c.describe(i), "it is a kernel thread"}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -331,7 +343,16 @@ func (c *collector) used(i int32, id ID, kind string) (forest.Tag, error) {
 	case c.mode == forest.Subtree:
 		return forest.Outside, nil
 	}
-	return 0, &OutsideError{Task: c.describe(i), Kind: kind, Leader: p.Numbers, Alive: p.HasPID}
+	return forest.Outside, c.refuse(&OutsideError{Task: c.describe(i), Kind: kind, Leader: p.Numbers, Alive: p.HasPID})
+}
+
+// refuse is err, or with Options.All nothing for now.
+func (c *collector) refuse(err error) error {
+	if !c.all {
+		return err
+	}
+	c.refused = append(c.refused, err)
+	return nil
 }
 
 // add gives an object of the root namespace, which has none yet, its tag.

@@ -234,6 +234,27 @@ func TestLedFromOutside(t *testing.T) {
 		`9 (ent\x1b[m) #2 #2 #2 outside #1 #1`)
 }
 
+// With All every one is told, and there is a forest to look at.
+func TestAllRefusals(t *testing.T) {
+	c := newContainer()
+	c.setsid(c.root)
+	for n, name := range []string{"a", "b"} {
+		c.task(c.shell, c.ns, name, int32(40+n), int32(8+n)) // the shell's session and group
+	}
+	f, err := Collect(c.snapshot(c.root), forest.Container, Options{All: true})
+	var all Refusals
+	if !errors.As(err, &all) || !errors.Is(err, ErrRefused) || len(all) != 4 {
+		t.Fatalf("error: %v", err)
+	}
+	wantLines(t, f,
+		"1 (init) #1 #1 #1 #1 outside outside",
+		"8 (a) #2 #2 outside outside outside outside",
+		"9 (b) #3 #3 outside outside outside outside")
+	if f, err := Collect(c.snapshot(c.root), forest.Container, Options{}); f != nil || errors.As(err, &all) {
+		t.Errorf("without All: %v, %v", f, err)
+	}
+}
+
 // In a subtree a group or session led beside it, in its own namespace, is
 // recorded like a ghost; what is not below the root is not.
 func TestSubtree(t *testing.T) {

@@ -22,6 +22,8 @@ type result struct {
 	forest *forest.Forest
 	what   string // without a forest: what contradicts what
 	err    error  // what another pass cannot mend
+	// refused, with Options.All, is what stands against a dump of forest.
+	refused Refusals
 }
 
 // Cut takes a consistent forest from src. An iteration over tasks is not
@@ -49,11 +51,11 @@ func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*fore
 		switch {
 		case opts.Method == forest.Frozen:
 			if why, err = this.alone(); err == nil && why == "" {
-				return this.result.forest, nil
+				return this.result.taken()
 			}
 		case last != nil:
 			if why, err = last.confirmed(this, src); err == nil && why == "" {
-				return last.result.forest, nil
+				return last.result.taken()
 			}
 		}
 		if err != nil {
@@ -94,9 +96,19 @@ func (r *result) collect(s *Snapshot, mode forest.Mode, opts Options) {
 	switch r.forest, r.err = Collect(s, mode, opts); {
 	case errors.As(r.err, &c):
 		r.err, r.what = nil, c.What
+	case errors.As(r.err, &r.refused):
+		r.err = nil
 	case r.err == nil && opts.Prepare != nil:
 		opts.Prepare(r.forest)
 	}
+}
+
+// taken is the forest, and what stands against a dump of it.
+func (r *result) taken() (*forest.Forest, error) {
+	if r.refused != nil {
+		return r.forest, r.refused
+	}
+	return r.forest, nil
 }
 
 // alone says what contradicts what in the pass, or nothing.

@@ -86,6 +86,13 @@ func (e *OutsideError) Error() string {
 
 func (e *OutsideError) Is(target error) bool { return target == ErrRefused }
 
+// Refusals are all tasks that stand against a dump, each a RefusedError or an
+// OutsideError. It is an ErrRefused, and comes with Options.All only.
+type Refusals []error
+
+func (r Refusals) Error() string        { return errors.Join(r...).Error() }
+func (r Refusals) Is(target error) bool { return target == ErrRefused }
+
 // chain prints the numbers of a pid object, outermost first.
 func chain(numbers []int32) string {
 	var b strings.Builder

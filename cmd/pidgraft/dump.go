@@ -26,6 +26,7 @@ type dump struct {
 	container, subtree bool
 	freeze, inexact    bool
 	compress           bool
+	whyNot             bool
 	retries            int
 }
 
@@ -46,10 +47,15 @@ counts forks, exits and the like meanwhile; if anything changed it looks
 again. --freeze holds a target that never rests, by its cgroup.
 
 An image that could not be restored exactly is not written, unless --inexact
-is given; it says why, and so does the image then.`,
+is given; it says why, and so does the image then. --why-not writes no image:
+it lists what stands against one, a reason a line, and ends with 5, or with 0
+if nothing does. All that is refused for a task or namespace by itself is in
+the list; what only planning runs into, if nothing else was found, up to where
+the planner gave up.`,
 		Example: `  pidgraft dump -o web.img 4711
   pidgraft dump 4711 | ssh elsewhere pidgraft restore -d -
-  pidgraft dump --subtree -o build.img $$`,
+  pidgraft dump --subtree -o build.img $$
+  pidgraft dump --why-not 4711`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("one PID is wanted, not %d arguments", len(args))
@@ -64,6 +70,9 @@ is given; it says why, and so does the image then.`,
 			}
 			ctx, stop := interruptible()
 			defer stop()
+			if d.whyNot {
+				return d.listReasons(ctx, pid)
+			}
 			return d.run(ctx, pid)
 		},
 	}
@@ -74,6 +83,7 @@ is given; it says why, and so does the image then.`,
 	fs.BoolVar(&d.container, "container", false, "dump all of the pid namespace that PID is the init of")
 	fs.BoolVar(&d.subtree, "subtree", false, "dump PID and its descendants")
 	fs.BoolVar(&d.freeze, "freeze", false, "freeze the target's cgroup meanwhile")
+	fs.BoolVar(&d.whyNot, "why-not", false, "write nothing, but list all that stands against an exact restore")
 	fs.IntVar(&d.retries, "retries", retries, "look again up to `N` times if the target changes")
 	fs.BoolVar(&d.inexact, "inexact", false, "write an image that cannot be restored exactly, marked as such")
 	return cmd
@@ -88,17 +98,9 @@ func interruptible() (context.Context, context.CancelFunc) {
 }
 
 func (d *dump) run(ctx context.Context, pid int) error {
-	scope := loader.Auto
-	switch {
-	case d.container && d.subtree:
-		return usageError{errors.New("--container and --subtree exclude each other")}
-	case d.container:
-		scope = loader.Container
-	case d.subtree:
-		scope = loader.Subtree
-	}
-	if d.retries < 0 {
-		return usageError{fmt.Errorf("--retries %d: it is a count", d.retries)}
+	scope, err := d.scope()
+	if err != nil {
+		return err
 	}
 	if err := d.out.check(); err != nil {
 		return err
@@ -131,6 +133,21 @@ func (d *dump) run(ctx context.Context, pid int) error {
 		return err
 	}
 	return d.out.write(encoded)
+}
+
+// scope checks the flags that say how the target is taken.
+func (d *dump) scope() (loader.Scope, error) {
+	switch {
+	case d.retries < 0:
+		return 0, usageError{fmt.Errorf("--retries %d: it is a count", d.retries)}
+	case d.container && d.subtree:
+		return 0, usageError{errors.New("--container and --subtree exclude each other")}
+	case d.container:
+		return loader.Container, nil
+	case d.subtree:
+		return loader.Subtree, nil
+	}
+	return loader.Auto, nil
 }
 
 // judge makes the image of a forest. It refuses one that cannot be rebuilt

@@ -30,6 +30,7 @@ type look struct {
 	scope   loader.Scope
 	freeze  bool
 	retries int
+	all     bool // as in collector.Options: a forest may come with Refusals
 	// prepare is as in collector.Options; a frozen target does not wait for it.
 	prepare func(*forest.Forest)
 }
@@ -41,7 +42,7 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 		return nil, err
 	}
 	defer l.Close()
-	opts := collector.Options{Producer: producer(), Retries: k.retries, Prepare: k.prepare}
+	opts := collector.Options{Producer: producer(), Retries: k.retries, Prepare: k.prepare, All: k.all}
 	thaw := func() error { return nil }
 	if k.freeze {
 		if thaw, err = l.Freeze(ctx); err != nil {
@@ -50,7 +51,10 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 		opts.Method, opts.Prepare = forest.Frozen, nil
 	}
 	f, err := collector.Cut(ctx, l, l.Mode(), opts)
-	if err := errors.Join(err, thaw()); err != nil {
+	var refused collector.Refusals
+	if err := errors.Join(err, thaw()); errors.As(err, &refused) {
+		return f, err
+	} else if err != nil {
 		return nil, interrupted(ctx, err)
 	}
 	return f, nil

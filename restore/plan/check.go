@@ -34,14 +34,7 @@ func (p *planner) checkTask(i int32) {
 	case forest.ExitingInit:
 		p.unsupported(i, "it is an init that waits for its namespace to become empty")
 	}
-	for _, id := range []struct {
-		tag  forest.Tag
-		what string
-	}{{t.SID, "session"}, {t.PGID, "process group"}} {
-		if id.tag == forest.Outside || id.tag == forest.Null {
-			p.unsupported(i, "its %s is outside the forest", id.what)
-		}
-	}
+	p.checkInside(i)
 	if nd.leader != i {
 		return
 	}
@@ -53,6 +46,42 @@ func (p *planner) checkTask(i int32) {
 	if p.isInit(i) {
 		p.checkInit(i)
 	}
+}
+
+// checkInside refuses groups and sessions that the forest cannot name.
+func (p *planner) checkInside(i int32) {
+	if p.outsideTold {
+		return
+	}
+	t := &p.f.Tasks[i]
+	for _, id := range []struct {
+		tag  forest.Tag
+		what string
+	}{{t.SID, "session"}, {t.PGID, "process group"}} {
+		if id.tag == forest.Outside || id.tag == forest.Null {
+			p.unsupported(i, "its %s is outside the forest", id.what)
+		}
+	}
+}
+
+// Check lists what stands against rebuilding f task by task and namespace by
+// namespace, whatever else is true: what Make looks for before it plans. Unlike
+// Make it takes a forest with groups and sessions that are Outside for what a
+// collector could make of a target that it refuses, and says nothing of them:
+// they pass for inherited.
+func Check(f *forest.Forest, opts Options) Refusals {
+	p := newPlanner(f, opts)
+	p.outsideTold = true
+	p.index()
+	for i := range p.nodes {
+		for _, tag := range []*forest.Tag{&p.nodes[i].session, &p.nodes[i].group} {
+			if *tag == forest.Outside {
+				*tag = forest.Inherited
+			}
+		}
+	}
+	p.check()
+	return p.refusals
 }
 
 // checkExited refuses ends that cannot be made here.

@@ -39,11 +39,13 @@ type planner struct {
 	// that their children need, to bearing the leaders of those again.
 	bornIn  bool
 	checked bool // nothing in the forest is beyond planning
-	plan    *Plan
-	nodes   []node
-	beside  int32 // the outsider, or none
-	holder  int32 // the init of a subtree's namespace, or none
-	tasks   int32 // nodes[:tasks] are the tasks; helpers follow
+	// outsideTold: who made the forest has refused what is led from outside.
+	outsideTold bool
+	plan        *Plan
+	nodes       []node
+	beside      int32 // the outsider, or none
+	holder      int32 // the init of a subtree's namespace, or none
+	tasks       int32 // nodes[:tasks] are the tasks; helpers follow
 
 	ghosts map[forest.Tag]int32 // ghost objects and the nodes that carry them
 	homes  map[forest.Tag]int32 // ghost sessions and whose child their leader is
