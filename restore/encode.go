@@ -334,7 +334,7 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 		g.encodeOp(&ops[i], &op, d)
 	}
 	for a := range g.plan.Actors {
-		actors[a] = stub.Actor{First: g.first[a], Count: uint32(len(g.plan.Actors[a].Ops)), Pidfd: -1}
+		actors[a] = stub.Actor{First: g.first[a], Count: uint32(len(g.plan.Actors[a].Ops)), Pidfd: -1, UserFd: -1, NsFd: -1}
 		for i := range g.plan.Actors[a].Ops {
 			op := &g.plan.Actors[a].Ops[i]
 			out := &ops[g.first[a]+uint32(i)]

@@ -176,6 +176,8 @@ func systemCall(op *plan.Op) string {
 		return "waitid"
 	case plan.JoinPID, plan.JoinUser:
 		return "setns"
+	case plan.Keep:
+		return "open /proc/thread-self/ns"
 	case plan.UnsharePID, plan.UnshareUser:
 		return "unshare"
 	case plan.Comm, plan.Subreaper, plan.Undumpable, plan.Pdeath:

@@ -47,9 +47,11 @@ func Execute(p *plan.Plan, f *forest.Forest, order Scheduler) (*forest.Forest, e
 
 // actor is how far an actor of the plan is.
 type actor struct {
-	task  TaskID // 0: not born
-	next  int32  // operation
-	pidfd bool   // its Clone left a pidfd
+	task  TaskID  // 0: not born
+	next  int32   // operation
+	pidfd bool    // its Clone left a pidfd
+	user  *userNS // what its Keep kept; nil: nothing
+	ns    *pidNS
 }
 
 type executor struct {

@@ -37,8 +37,7 @@ func (k *Kernel) Unshare(actor TaskID, flags CloneFlags) Errno {
 }
 
 // Setns lets the actor's next children be born in the active pid namespace of
-// target, which may be the actor itself: rule 7 (setns(2) with a pidfd,
-// pidns_install).
+// target, which may be the actor itself: rule 7 (setns(2) with a pidfd).
 func (k *Kernel) Setns(actor, target TaskID) Errno {
 	cur, errno := k.actor(actor)
 	if errno != 0 {
@@ -48,10 +47,15 @@ func (k *Kernel) Setns(actor, target TaskID) Errno {
 	if t == nil || t.exiting {
 		return k.fail(ESRCH, "task %d has ended and has no namespaces", target)
 	}
-	ns := t.pid.ns
 	if !cur.mayAccess(t) {
 		return k.fail(EPERM, "no right to look at task %d", target)
 	}
+	return k.pidnsInstall(cur, t.pid.ns)
+}
+
+// pidnsInstall is setns(2) with a descriptor of pid namespace ns, which may be
+// dead: rule 7 (pidns_install).
+func (k *Kernel) pidnsInstall(cur *task, ns *pidNS) Errno {
 	if !cur.cred.nsCapable(ns.owner) || !cur.cred.nsCapable(cur.cred.user) {
 		return k.fail(EPERM, "no capability in the namespace's owner (rule 9)")
 	}
@@ -75,8 +79,8 @@ func (t *task) mayAccess(other *task) bool {
 	return c.user == o.user && !o.caps // cap_ptrace_access_check
 }
 
-// SetnsUser lets the actor enter the user namespace of target: rule 9
-// (userns_install).
+// SetnsUser lets the actor enter the user namespace of target: rule 9 (setns(2)
+// with a pidfd).
 func (k *Kernel) SetnsUser(actor, target TaskID) Errno {
 	cur, errno := k.actor(actor)
 	if errno != 0 {
@@ -86,10 +90,16 @@ func (k *Kernel) SetnsUser(actor, target TaskID) Errno {
 	if t == nil || t.exiting {
 		return k.fail(ESRCH, "task %d has ended and has no namespaces", target)
 	}
-	u := t.cred.user
-	switch {
-	case !cur.mayAccess(t):
+	if !cur.mayAccess(t) {
 		return k.fail(EPERM, "no right to look at task %d", target)
+	}
+	return k.usernsInstall(cur, t.cred.user)
+}
+
+// usernsInstall is setns(2) with a descriptor of user namespace u: rule 9
+// (userns_install).
+func (k *Kernel) usernsInstall(cur *task, u *userNS) Errno {
+	switch {
 	case u == cur.cred.user:
 		return k.fail(EINVAL, "it is in that user namespace already")
 	case cur.proc.threads > 1:

@@ -22,6 +22,8 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 		return e.wait(s.task, op)
 	case plan.JoinPID, plan.JoinUser:
 		return e.join(a, s.task, op)
+	case plan.Keep:
+		return e.keep(a, s.task)
 	case plan.UnsharePID:
 		return k.Unshare(s.task, NewPID)
 	case plan.UnshareUser:
@@ -196,6 +198,16 @@ func (e *executor) join(a int32, id TaskID, op *plan.Op) Errno {
 		return e.k.fail(EINVAL, "it joins nobody")
 	}
 	via := &e.actors[op.Via]
+	if via.user != nil { // it kept descriptors
+		cur, errno := e.k.actor(id)
+		if errno != 0 {
+			return errno
+		}
+		if op.Code == plan.JoinUser {
+			return e.k.usernsInstall(cur, via.user)
+		}
+		return e.k.pidnsInstall(cur, via.ns)
+	}
 	if op.Via != a && (via.task == 0 || !via.pidfd) {
 		return e.k.fail(ESRCH, "there is no pidfd of %s", e.name(op.Via))
 	}
@@ -207,6 +219,15 @@ func (e *executor) join(a int32, id TaskID, op *plan.Op) Errno {
 		return e.k.SetnsUser(id, via.task)
 	}
 	return e.k.Setns(id, via.task)
+}
+
+// keep keeps descriptors of the actor's namespaces, for others to join.
+func (e *executor) keep(a int32, id TaskID) Errno {
+	cur, errno := e.k.actor(id)
+	if errno == 0 {
+		e.actors[a].user, e.actors[a].ns = cur.cred.user, cur.pid.ns
+	}
+	return errno
 }
 
 func (e *executor) writeMaps(a int32, op *plan.Op) Errno {

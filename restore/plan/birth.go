@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // carrierKey is what a child must inherit from whoever makes it with
 // CLONE_PARENT: its parent (by) and session and the exit signal.
@@ -40,13 +44,13 @@ func (p *planner) bearRoot() {
 	if !nd.leads {
 		p.sit(root)
 	}
-	if nd.founds {
+	if u := p.f.Namespaces[nd.ns].Owner; u != 0 {
 		birth := &p.plan.Births[0]
-		p.setOwner(none, root, birth)
+		p.setOwner(root, birth)
 		if len(p.plan.Actors[Init].Ops) == 0 {
 			p.do(root, Op{Code: Nop, Child: none})
 		}
-		p.enterAtBirth(root, Ref{Actor: Init})
+		p.madeUser(u, root, Ref{Actor: Init})
 		p.bearFor(p.outsider(), root)
 	}
 	if len(p.refusals) == 0 {
@@ -81,24 +85,47 @@ const (
 // build lets process n, just born, bear its threads and children, as far as it
 // can by now.
 func (p *planner) build(n int32) {
-	if p.nodes[n].early {
-		if p.joinUser(n); len(p.refusals) > 0 {
-			return
-		}
-	}
-	for _, t := range p.nodes[n].threads {
-		p.birth(n, t, Thread)
-	}
 	nd := &p.nodes[n]
 	nd.next = make([]int, len(p.threadsOf(n)))
 	nd.stage = late
 	if nd.leads {
 		nd.stage = early
 	}
+	if p.bearThreads(n); len(p.refusals) > 0 {
+		return
+	}
 	p.advance(n, false)
 	if p.nodes[n].stage != settled {
 		p.blocked = append(p.blocked, n)
 	}
+}
+
+// bearThreads bears the threads of process n, if it has not yet and can by now.
+// One in a nested user namespace must be there before, and before that have
+// borne those of its children that are not.
+func (p *planner) bearThreads(n int32) {
+	nd := &p.nodes[n]
+	if len(nd.threads) == 0 || p.nodes[nd.threads[0]].born {
+		return
+	}
+	if nd.early {
+		u := p.f.Tasks[n].UserNamespace
+		if slices.ContainsFunc(nd.kids[nd.next[0]:], func(k int32) bool { return !p.inUser(u, k) }) {
+			return
+		}
+		if p.joinUser(n, u); len(p.refusals) > 0 {
+			return
+		}
+	}
+	for _, t := range nd.threads {
+		p.birth(n, t, Thread)
+	}
+}
+
+// inUser reports whether k can be born of somebody in user namespace u.
+func (p *planner) inUser(u int, k int32) bool {
+	return p.owns(int32(u), p.f.Tasks[p.nodes[k].task].UserNamespace) &&
+		(!p.isInit(k) || p.owns(int32(u), p.f.Namespaces[p.nodes[k].ns].Owner))
 }
 
 // growRest lets those go on that had to wait for others, and when nobody can,
@@ -165,7 +192,7 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 	for {
 		borne, waits := false, false
 		for i, t := range p.threadsOf(n) {
-			for p.nodes[n].next[i] < len(p.nodes[t].kids) {
+			for p.nodes[n].next[i] < len(p.nodes[t].kids) && p.nodes[t].born {
 				k := p.nodes[t].kids[p.nodes[n].next[i]]
 				if stop != free && p.need(k) == stop {
 					break
@@ -177,7 +204,8 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 				*force = false
 				p.bear(t, p.nodes[n].next[i])
 				p.nodes[n].next[i]++
-				if borne = true; len(p.refusals) > 0 {
+				borne = true
+				if p.bearThreads(n); len(p.refusals) > 0 {
 					return true, false
 				}
 			}
@@ -293,6 +321,8 @@ func (p *planner) bear(t int32, at int) {
 		p.bearGhost(s)
 	}
 	switch c := p.carrier(via, s, p.nodes[k].signal); {
+	case !p.mayBear(via, k) && via == t:
+		p.bearByEntrant(t, k)
 	case s == free || s == p.now(via).curSession:
 		p.spawn(via, k)
 	case c != none:
@@ -350,7 +380,7 @@ func (p *planner) carrier(parent int32, s forest.Tag, signal int32) int32 {
 // a thread of a's process.
 func (p *planner) birth(a, k int32, flags CloneFlags) {
 	if !p.mayBear(a, k) {
-		p.unsupported(k, "it must be born inside a nested user namespace, by %s, and belongs to another (kernel-rules 9, 26)", p.name(a))
+		p.unsupported(k, "it must be born inside a nested user namespace, by %s, and is not in that in the end (kernel-rules 9)", p.name(a))
 		return
 	}
 	parent := a
@@ -359,6 +389,10 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	}
 	if flags&Thread == 0 && !p.prepareGroup(a, parent, k) {
 		p.bearInGroup(a, k, flags)
+		return
+	}
+	if flags&Thread == 0 && !p.makesItself(a, k) {
+		p.makeThrough(a, k, flags)
 		return
 	}
 	op := Op{
@@ -372,10 +406,9 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		after = append(after, p.nodes[parent].lastKid, p.now(a).changed)
 		if p.isInit(k) {
 			op.Flags |= NewPID
-			if p.setOwner(a, k, &op); len(p.refusals) > 0 {
-				return
+			if u := p.f.Namespaces[p.nodes[k].ns].Owner; u != 0 && p.founds(k) {
+				p.setOwner(k, &op)
 			}
-			after = append(after, p.mapped[p.now(a).user])
 		}
 	}
 	enters := int32(none)
@@ -403,7 +436,9 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		p.sit(k)
 	}
 	if op.Flags&NewUser != 0 {
-		p.enterAtBirth(k, ref)
+		p.madeUser(p.f.Namespaces[p.nodes[k].ns].Owner, k, ref)
+	}
+	if op.Flags&NewPID != 0 && p.nodes[k].task != none {
 		p.bearFor(a, k)
 	}
 	p.giveGroup(k)

@@ -52,7 +52,7 @@ func (p *planner) setIDs(i int32) {
 		p.unsupported(i, "it ended with an id (uid %d, gid %d) that its user namespace does not map", t.UID, t.GID)
 		return
 	}
-	p.identity = append(p.identity, p.do(i, op, p.mapped[u]))
+	p.identity = append(p.identity, p.do(i, op, p.users[u].mapped))
 }
 
 // fence is where all changes of credentials are over. Each makes the shared
@@ -87,16 +87,12 @@ func (p *planner) setPdeath(i int32) {
 // neededBy is what others do through i's namespaces, for which it must live.
 func (p *planner) neededBy(i int32) []Ref {
 	after := slices.Clone(p.holders[i])
-	u := p.f.Tasks[i].UserNamespace
-	if u == 0 || p.firsts[u] != i {
-		return after
-	}
-	for _, j := range p.userJoins {
-		if j.user == u {
-			after = append(after, j.done)
+	for u := range p.users {
+		if p.users[u].gate == i {
+			after = append(after, p.users[u].mapped)
 		}
 	}
-	return append(after, p.mapped[u])
+	return after
 }
 
 // end plans how task node i ends its program.

@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // outsider is the process beside the new namespace that bears those that
 // enter it from outside.
@@ -20,6 +24,16 @@ func (p *planner) outsider() int32 {
 	p.plan.Births = append(p.plan.Births, Op{Code: Clone, Child: nd.actor, Signal: forest.SIGCHLD})
 	p.beside = n
 	return n
+}
+
+// fromOutside makes a helper in namespace ns, by the outsider.
+func (p *planner) fromOutside(ns int32, why string) int32 {
+	by := p.outsider()
+	h := p.helper(RoleHelper, ns, 0, why)
+	hn := &p.nodes[h]
+	hn.session, hn.group = p.now(by).curSession, p.now(by).curGroup
+	p.birth(by, h, 0)
+	return h
 }
 
 // outside is the namespace index of what is in none of the forest's.
@@ -52,22 +66,36 @@ func (p *planner) entry(a, k int32) int32 {
 	switch {
 	case init == none || !p.nodes[init].born:
 		p.unsupported(k, "it entered namespace %s from outside before that had an init", p.nsName(want))
-	case p.isInit(k):
-		p.unsupported(k, "it is an init born in namespace %s of %s, which lives further out", p.nsName(want), p.name(a))
-	case p.now(a).user != 0 || p.nodes[a].ns != outside && !p.f.Encloses(int(p.nodes[a].ns), int(want)):
+	case !p.owns(p.now(a).user, p.f.Namespaces[want].Owner) || p.nodes[a].ns != outside && !p.f.Encloses(int(p.nodes[a].ns), int(want)):
 		p.unsupported(k, "it was born in namespace %s of %s, which cannot enter it", p.nsName(want), p.name(a))
 	}
 	return int32(init)
 }
 
+// takePID lets n bear its next children in the namespace of init.
+func (p *planner) takePID(n, init int32) Ref {
+	since := p.nodes[init].cloned
+	if p.now(n).user != 0 {
+		since = p.keep(init)
+	} else {
+		p.wantPidfd(init)
+	}
+	done := p.do(n, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, since)
+	p.holders[init] = append(p.holders[init], done)
+	return done
+}
+
 // cloneInto plans a's Clone of k into the namespace of init, or if that is none
 // into its own.
 func (p *planner) cloneInto(a, k, init int32, op Op, after []Ref) Ref {
-	if init != none {
-		p.wantPidfd(init)
-		held := p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
-		p.holders[init] = append(p.holders[init], held)
+	switch takes := p.nodes[a].takes; {
+	case init == takes:
+	case init != none:
+		p.takePID(a, init)
+	default:
+		p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
 	}
+	p.nodes[a].takes = init
 	if p.now(a).user == 0 {
 		op.Numbers = p.innermostFirst(p.chain(k))
 	} else {
@@ -78,10 +106,79 @@ func (p *planner) cloneInto(a, k, init int32, op Op, after []Ref) Ref {
 	if len(op.Numbers) < len(p.chain(k)) {
 		p.lastUnnamed = ref
 	}
-	if init != none && p.nodes[a].role != RoleOutsider { // it has no children of its own
+	if init != none && p.nodes[a].task != none { // helpers stay there
 		back := p.do(a, Op{Code: JoinPID, Child: none, Via: p.nodes[a].actor})
+		p.nodes[a].takes = none
 		// It finds its own namespace through its leader.
 		p.holders[p.nodes[a].leader] = append(p.holders[p.nodes[a].leader], back)
 	}
 	return ref
+}
+
+// bearFor makes the entrant that bears the children of init k, which is inside
+// a nested user namespace, in its place: as a child of a, or if that is about to
+// die, of its parent. It leaves all of them at once, by adoption. Children in a
+// session that k leads can only be its own, and so can inits: their namespaces
+// must belong to k's user namespace or one in it.
+func (p *planner) bearFor(a, k int32) {
+	kids := p.nodes[k].kids
+	own := slices.ContainsFunc(kids, func(c int32) bool {
+		return p.need(c) == p.nodes[k].tag || p.isInit(c) || p.nodes[c].signal != forest.SIGCHLD
+	})
+	if len(kids) == 0 || own || p.nodes[k].user == 0 || p.now(a).user != 0 || p.nodes[k].standIn != none {
+		return
+	}
+	if p.nodes[a].passing {
+		s := p.now(a).curSession
+		if a = p.nodes[a].curParent; p.now(a).curSession != s {
+			return
+		}
+	}
+	e := p.helper(RoleEntrant, p.nodes[k].ns, 0, "bears the children of "+p.name(k)+" with all their numbers, which it could not, and leaves them to it")
+	en := &p.nodes[e]
+	en.parent, en.session, en.group = a, p.now(a).curSession, p.now(a).curGroup
+	p.birth(a, e, 0)
+	p.nodes[k].standIn = e
+}
+
+// bearByEntrant bears child k of init t, which is inside a nested user namespace
+// that k is not in, by an entrant that dies at once.
+func (p *planner) bearByEntrant(t, k int32) {
+	by := p.sponsor(t, p.need(k))
+	switch {
+	case !p.isInit(t):
+		p.unsupported(k, "it must be born before its parent %s enters its user namespace, and cannot be by then", p.name(t))
+		return
+	case by == none:
+		p.unsupported(k, "nobody outside its namespace is in its session and could bear it there")
+		return
+	case !p.canAdopt(t, t, k):
+		return
+	}
+	x := p.helper(RoleHelper, p.nodes[t].ns, 0, "makes "+p.name(k)+" with rights that "+p.name(t)+" does not have, and dies, so that it adopts it")
+	xn := &p.nodes[x]
+	xn.session, xn.group, xn.passing = p.now(by).curSession, p.now(by).curGroup, true
+	if p.birth(by, x, 0); len(p.refusals) > 0 {
+		return
+	}
+	if p.birth(x, k, 0); len(p.refusals) > 0 {
+		return
+	}
+	p.nodes[k].arrived = p.endInto(x, t)
+	p.nodes[k].curParent = t
+	p.settle(k)
+}
+
+// sponsor is somebody in session s, or any if that is free, who can enter the
+// namespace of init t from outside with all capabilities; or none.
+func (p *planner) sponsor(t int32, s forest.Tag) int32 {
+	for ns := p.f.Namespaces[p.nodes[t].ns].Parent; ns >= 0 && s != free; ns = p.f.Namespaces[ns].Parent {
+		if n, ok := p.members[seat{s, int32(ns)}]; ok && p.now(n).user == 0 && p.now(n).curSession == s {
+			return n
+		}
+	}
+	if s == free || s == forest.Inherited {
+		return p.outsider()
+	}
+	return none
 }

@@ -147,7 +147,7 @@ func (p *planner) put(parent, k int32, g forest.Tag, after Ref) Ref {
 	done := p.change(parent, k, Op{
 		Code: Setpgid, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[parent].ns),
 		Number: p.f.NumberIn(g, int(p.nodes[parent].ns)),
-	}, after, p.now(parent).changed)
+	}, after, p.now(parent).changed, p.nodes[k].arrived)
 	p.nodes[parent].lastBorn = done // it needs the session the parent is in now
 	return done
 }

@@ -59,13 +59,10 @@ type planner struct {
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
 	lastAdoption Ref
-	lastUnnamed  Ref     // the last birth with a number from a cursor
-	identity     []Ref   // operations that change somebody's credentials
-	firsts       []int32 // by user namespace: its first member
-	entered      []Ref   // by user namespace: what made it
-	mapped       []Ref   // by user namespace: what wrote its maps
-	barrier      Ref     // after all of identity
-	userJoins    []userJoin
+	lastUnnamed  Ref             // the last birth with a number from a cursor
+	identity     []Ref           // operations that change somebody's credentials
+	users        []userSpace     // by user namespace
+	barrier      Ref             // after all of identity
 	deaths       []Ref           // when zombies were seen to be dead
 	stops        Ref             // after all of deaths
 	writers      map[int32]int32 // by namespace: the helper that writes its cursor

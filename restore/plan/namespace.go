@@ -12,25 +12,29 @@ func (p *planner) takeNamespace(i int32) {
 	if ns == forest.SameNamespace || t.State.Exited() {
 		return
 	}
-	state := p.f.Namespaces[ns].State
-	init := p.initOf(int32(ns))
-	switch {
-	case p.now(i).user != 0 && state != forest.Empty:
-		p.unsupported(i, "it has another namespace for its children and must be inside a nested user namespace by then")
-	case init != none:
-		p.wantPidfd(init)
-		done := p.do(i, Op{Code: JoinPID, Child: none, Via: p.nodes[init].actor}, p.nodes[init].cloned)
-		p.holders[init] = append(p.holders[init], done)
-	case p.f.Namespaces[ns].Owner != 0:
-		if state == forest.Dead {
-			p.unsupported(i, "its children would be born in a dead namespace that a nested user namespace owns")
-		} // an empty one is unshared last: lastAttributes
-	default:
+	state, owner := p.f.Namespaces[ns].State, p.f.Namespaces[ns].Owner
+	if state == forest.Empty || state == forest.Spoilt {
+		if p.owns(p.now(i).user, owner) {
+			p.joinUser(i, owner)
+		}
+		if int(p.now(i).user) != owner || int(p.nodes[i].ns) != p.f.Namespaces[ns].Parent {
+			p.unsupported(i, "the %s namespace that it holds is owned by a user namespace that it cannot be in", state)
+			return
+		}
 		p.do(i, Op{Code: UnsharePID, Child: none, Number: int32(ns)})
-		if state == forest.Dead {
-			p.bearDead(i, int32(ns))
+		return
+	}
+	init := p.initOf(int32(ns))
+	if init == none {
+		if init = p.bearDead(int32(ns)); init == none {
+			return
 		}
 	}
+	if !p.owns(p.now(i).user, owner) {
+		p.unsupported(i, "its children would be born in a namespace that it has no rights in any more")
+		return
+	}
+	p.takePID(i, init)
 }
 
 // initOf is the node that is number 1 of namespace ns, or none.
@@ -41,21 +45,23 @@ func (p *planner) initOf(ns int32) int32 {
 	return p.nodeOf(p.x.Init(int(ns)))
 }
 
-// bearDead gives namespace ns, which i has just unshared, an init that ends
-// when everybody has taken the namespace: nothing else leaves it dead.
-func (p *planner) bearDead(i, ns int32) {
-	if p.nodes[i].ns != int32(p.f.Namespaces[ns].Parent) {
-		p.unsupported(i, "the dead namespace that its children would be born in lies deeper than it could have unshared it")
-		return
+// bearDead makes namespace ns, in which nobody is any more, with an init that
+// ends when everybody has taken the namespace.
+func (p *planner) bearDead(ns int32) int32 {
+	if parent := int32(p.f.Namespaces[ns].Parent); p.initOf(parent) == none && parent != 0 && p.bearDead(parent) == none {
+		return none
 	}
-	n := p.helper(RoleHelper, p.nodes[i].ns, 0, "is the init of a namespace that is left dead")
+	d := p.fromOutside(int32(p.f.Namespaces[ns].Parent), "makes a namespace that is left dead")
+	if p.joinUser(d, p.f.Namespaces[ns].Owner); len(p.refusals) > 0 {
+		return none
+	}
+	n := p.helper(RoleHelper, ns, 0, "is the init of a namespace that is left dead")
 	nd := &p.nodes[n]
-	nd.ns, nd.numbers = ns, append(nd.numbers, 1)
-	nd.parent, nd.session, nd.group = i, p.now(i).curSession, p.now(i).curGroup
-	nd.curSession, nd.curGroup = nd.session, nd.group
-	nd.cloned = p.do(i, Op{
-		Code: Clone, Child: nd.actor, Numbers: p.innermostFirst(nd.numbers), Signal: nd.signal,
-	})
-	p.comeAlive(n, i)
+	nd.numbers[len(nd.numbers)-1] = 1
+	nd.session, nd.group = p.now(d).curSession, p.now(d).curGroup
+	if p.birth(d, n, 0); len(p.refusals) > 0 {
+		return none
+	}
 	p.deadInits[ns] = n
+	return n
 }

@@ -38,8 +38,7 @@ type node struct {
 	threads []int32 // of a leader: the other threads, in order
 	end     int32   // of a leader: one past the last task below it
 
-	founds bool // an init whose birth makes its user namespace
-	early  bool // must be in its user namespace before it bears anybody
+	early bool // must be in its user namespace before it has threads
 
 	// birth is the session it must be born in if it leads one: what its
 	// children need from above, or free.
@@ -51,6 +50,7 @@ type node struct {
 	next        []int // of a leader: by thread, the next child to bear
 	user        int32 // the user namespace it is in now; in a nested one it cannot name outer numbers
 	owner       bool  // has the effective ids of a user namespace's owner, or may have
+	takes       int32 // the init whose namespace it has for its children, or none
 	passing     bool  // a helper that ends as soon as its child is to be adopted
 	curParent   int32
 	curSession  forest.Tag
@@ -65,6 +65,7 @@ type node struct {
 	changed     Ref // of a leader: the last change of its session or group
 	lastBorn    Ref // its last Clone of a process
 	held        Ref // its Hold
+	kept        Ref // its Keep
 	groupRef    Ref // what founded the group with its number
 	founded     bool
 	ended       bool // a helper that was told to end
@@ -129,8 +130,8 @@ func (p *planner) index() {
 			parent: parent, ns: int32(f.Pids[t.Pid-1].Namespace), tag: t.Pid,
 			session: t.SID, group: t.PGID, signal: t.ExitSignal,
 			leads: t.IsLeader() && t.SID == t.Pid,
-			birth: free, standIn: none, late: none, curParent: none,
-			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
+			birth: free, standIn: none, late: none, curParent: none, takes: none,
+			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef, kept: noRef,
 		}
 		if th := x.Threads(i); len(th) > 1 {
 			p.nodes[i].threads = th[1:]
@@ -219,7 +220,7 @@ func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 
 	n := int32(len(p.nodes))
 	nd := p.blank(n, role)
 	nd.why, nd.ns, nd.tag = why, ns, tag
-	if tag == 0 {
+	if tag == 0 && ns != outside {
 		nd.numbers = p.takeNumbers(ns)
 	}
 	p.nodes = append(p.nodes, nd)
@@ -232,9 +233,9 @@ func (p *planner) blank(n int32, role Role) node {
 	return node{
 		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role,
 		parent: none, signal: forest.SIGCHLD, end: n + 1,
-		birth: free, standIn: none, late: none, curParent: none,
+		birth: free, standIn: none, late: none, curParent: none, takes: none,
 		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef,
-		lastBorn: noRef, groupRef: noRef, arrivedKids: noRef,
+		lastBorn: noRef, groupRef: noRef, arrivedKids: noRef, kept: noRef,
 	}
 }
 

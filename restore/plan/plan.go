@@ -94,12 +94,16 @@ const (
 	// Await waits until Child (Pid) is a zombie and leaves it one (waitid
 	// with WNOWAIT and __WALL).
 	Await
-	// JoinPID sets pid_ns_for_children to the active namespace of actor Via
-	// (setns with the pidfd its Clone left, or its own if Via is the
-	// actor itself).
+	// JoinPID sets pid_ns_for_children to the active namespace of actor Via:
+	// setns with what its Keep kept, else with the pidfd its Clone left, or
+	// its own if Via is the actor itself.
 	JoinPID
-	// JoinUser enters the user namespace of actor Via (setns, pidfd).
+	// JoinUser enters the user namespace of actor Via, likewise.
 	JoinUser
+	// Keep keeps descriptors of the actor's user and pid namespaces for
+	// others to join, who then need no right over the actor (kernel-rules
+	// 26) nor that it lives.
+	Keep
 	// UnsharePID makes an empty namespace for the next children.
 	UnsharePID
 	// UnshareUser enters a new user namespace, owned by UID and GID as for
@@ -160,7 +164,7 @@ const (
 
 var codes = [...]string{
 	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
-	"join-user", "unshare-pid", "unshare-user", "write-maps", "comm",
+	"join-user", "keep", "unshare-pid", "unshare-user", "write-maps", "comm",
 	"set-ids", "ignore", "kill", "stop",
 	"undumpable", "pdeath", "cursor", "pid-max", "nop", "hold",
 	"exit-thread", "exit-group", "die", "perish", "serve", "end",

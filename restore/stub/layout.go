@@ -68,7 +68,8 @@ type Actor struct {
 	At           uint32
 	Pid          int32
 	Pidfd        int32
-	_            [3]uint32
+	UserFd, NsFd int32 // what it kept, or -1
+	_            uint32
 }
 
 // IDs are the operands of set-ids, and the owner of a new user namespace.

@@ -69,6 +69,7 @@ enum code {
 	OP_AWAIT,
 	OP_JOIN_PID,
 	OP_JOIN_USER,
+	OP_KEEP,
 	OP_UNSHARE_PID,
 	OP_UNSHARE_USER,
 	OP_WRITE_MAPS,
@@ -119,7 +120,9 @@ struct actor {
 	u32 at;		/* the one it is at, for messages */
 	s32 pid;	/* its number as its creator sees it */
 	s32 pidfd;	/* in the table that all share, or -1 */
-	u32 pad[3];
+	s32 user_fd;	/* likewise: its user namespace, if kept */
+	s32 ns_fd;	/* its active pid namespace */
+	u32 pad;
 };
 
 struct ids {

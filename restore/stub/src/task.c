@@ -132,14 +132,38 @@ static long await_child(struct op *op, int flags)
 	return got;
 }
 
-/* By pidfd: a task that is not dumpable shows its ns files to nobody here. */
+/* Its own: others that are not dumpable show their ns files to nobody here. */
+static long keep(u32 self)
+{
+	struct actor *actor = actor_at(self);
+	long user, ns;
+
+	user = sys4(__NR_openat, AT_FDCWD, "/proc/thread-self/ns/user",
+		    O_RDONLY | O_CLOEXEC, 0);
+	if (user < 0)
+		return user;
+	ns = sys4(__NR_openat, AT_FDCWD, "/proc/thread-self/ns/pid",
+		  O_RDONLY | O_CLOEXEC, 0);
+	if (ns < 0) {
+		sys1(__NR_close, user);
+		return ns;
+	}
+	actor->ns_fd = ns;
+	store(&actor->user_fd, user);
+	return 0;
+}
+
+/* By what was kept, or a pidfd, which may only be used from outside. */
 static long join(u32 self, struct op *op, int type)
 {
-	long fd = actor_at(op->arg)->pidfd;
-	long error;
+	struct actor *via = actor_at(op->arg);
+	long fd = via->pidfd;
+	long error, own = -1;
 
-	if (op->arg == (s32)self)
-		fd = sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
+	if (load(&via->user_fd) >= 0)
+		fd = type == CLONE_NEWUSER ? via->user_fd : via->ns_fd;
+	else if (op->arg == (s32)self)
+		fd = own = sys2(__NR_pidfd_open, sys0(__NR_getpid), 0);
 	if (fd < 0)
 		return op->arg == (s32)self ? fd : -EBADF;
 	error = 0;
@@ -147,8 +171,8 @@ static long join(u32 self, struct op *op, int type)
 		error = sys1(__NR_unshare, CLONE_FS);
 	if (error == 0)
 		error = sys2(__NR_setns, fd, type);
-	if (op->arg == (s32)self)
-		sys1(__NR_close, fd);
+	if (own >= 0)
+		sys1(__NR_close, own);
 	return error;
 }
 
@@ -227,6 +251,8 @@ static noinline long step(u32 self, struct op *op)
 		return join(self, op, CLONE_NEWPID);
 	case OP_JOIN_USER:
 		return join(self, op, CLONE_NEWUSER);
+	case OP_KEEP:
+		return keep(self);
 	case OP_UNSHARE_PID:
 		return sys1(__NR_unshare, CLONE_NEWPID);
 	case OP_UNSHARE_USER:
