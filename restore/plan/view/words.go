@@ -83,6 +83,8 @@ func (s *steps) does(op *plan.Op) string {
 		return "takes the pid namespace of " + s.name(op.Via) + " for its next children"
 	case plan.JoinUser:
 		return "enters the user namespace of " + s.name(op.Via)
+	case plan.Keep:
+		return "keeps descriptors of its user and pid namespaces, for others to enter"
 	case plan.UnsharePID:
 		return "makes an empty pid namespace for its next children"
 	case plan.UnshareUser:
