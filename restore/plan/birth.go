@@ -21,6 +21,9 @@ type carrierKey struct {
 // those that enter from outside.
 func (p *planner) grow() {
 	if p.holder != none {
+		if p.holderLeads {
+			p.leadFromHolder()
+		}
 		p.bear(p.holder, 0)
 	} else {
 		p.bearRoot()
@@ -226,14 +229,15 @@ func (p *planner) ready(t, k int32) bool {
 			return false
 		}
 	}
-	if s := p.need(k); s != free && s != p.now(via).curSession {
+	g, s := p.birthGroup(k), p.need(k)
+	if s != free && s != p.now(via).curSession {
 		if p.carrier(via, s, nd.signal) == none && !p.led(s) {
 			return false
 		}
-		return nd.leads || p.sees(k, nd.group) || nd.group > 0 && p.canFound(nd.group)
+		return g == 0 || p.canFound(g)
 	}
-	return nd.leads || p.sees(k, nd.group) || p.now(via).curGroup == nd.group ||
-		p.canGive(via, k) && p.canFound(nd.group)
+	return g == 0 || p.now(via).curGroup == g ||
+		p.sees(via, g) && p.now(via).curSession == s && p.canFound(g)
 }
 
 // led reports whether session s has a leader by now.

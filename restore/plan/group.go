@@ -37,23 +37,80 @@ func (p *planner) leaves(n int32) bool {
 
 // sees reports whether group g has a number in n's namespace.
 func (p *planner) sees(n int32, g forest.Tag) bool {
+	if g == forest.Inherited {
+		return p.holderLeads && p.nodes[n].ns == 0
+	}
 	return g > 0 && p.nodes[n].ns != outside && p.f.Encloses(int(p.nodes[n].ns), p.f.Pid(g).Namespace)
+}
+
+// wantGroups finds, from the leaves up, in which group each process is to be
+// while it bears its children, if it cannot see that group: it must be born in
+// it, or be put there by its parent. Its first such child decides.
+func (p *planner) wantGroups() {
+	for i := p.tasks - 1; i >= 0; i-- {
+		if nd := &p.nodes[i]; nd.leader == i {
+			nd.want = p.wantOf(i)
+		}
+	}
+}
+
+func (p *planner) wantOf(i int32) forest.Tag {
+	nd := &p.nodes[i]
+	for _, t := range p.threadsOf(i) {
+		for _, k := range p.nodes[t].kids {
+			if g := p.nodes[k].want; g != 0 && !p.sees(i, g) && p.need(k) == p.need(i) {
+				return g
+			}
+		}
+	}
+	if !nd.leads && !p.sees(i, nd.group) {
+		return nd.group
+	}
+	return 0
+}
+
+// birthGroup is the group that k cannot see and is to be born in, or 0.
+func (p *planner) birthGroup(k int32) forest.Tag {
+	nd := &p.nodes[k]
+	if nd.task == none && !nd.leads && !p.sees(k, nd.group) {
+		return nd.group
+	}
+	return nd.want
+}
+
+// groupNumber is what n calls group g.
+func (p *planner) groupNumber(g forest.Tag, n int32) int32 {
+	if g == forest.Inherited {
+		return 1
+	}
+	return p.f.NumberIn(g, int(p.nodes[n].ns))
+}
+
+// leadFromHolder makes the holder the leader of the group that is inherited
+// from outside, and if the root is not in that, of the session too. Otherwise
+// that has no number in the new namespaces, and nobody who left it could come
+// back.
+func (p *planner) leadFromHolder() {
+	op := Op{Code: Setpgid, Child: none}
+	if p.nodes[0].group != forest.Inherited {
+		op = Op{Code: Setsid, Child: none}
+	}
+	p.nodes[p.holder].groupRef = p.change(p.holder, p.holder, op)
 }
 
 // prepareGroup sees to it that k, about to be made by a as a child of parent,
 // inherits its group if there is no other way to get it there.
 func (p *planner) prepareGroup(a, parent, k int32) bool {
-	nd := &p.nodes[k]
-	g := nd.group
+	g := p.birthGroup(k)
 	switch {
-	case nd.leads, p.sees(k, g), p.now(a).curGroup == g:
+	case g == 0, p.now(a).curGroup == g:
 		return true
 	case p.nodes[a].task == none && p.bring(a, g):
 		return true
 	case p.nodes[parent].role == RoleHelper:
 		return false // it may be gone before it could give
-	case p.canGive(parent, k):
-		return true // giveGroup does it
+	case p.sees(parent, g) && p.now(parent).curSession == p.need(k):
+		return true // giveGroup does it, or bring before its first child
 	case p.bring(p.nodes[a].leader, g):
 		return true
 	}
@@ -63,7 +120,7 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 // bearInGroup bears k, whose maker a can be in k's group at no time, by a
 // helper that can: made by a in the same way as k was to be.
 func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
-	g := p.nodes[k].group
+	g := p.birthGroup(k)
 	if h, ok := p.keepers[keeperKey{carrierKey{a, p.nodes[k].session, p.nodes[k].signal}, g}]; ok && flags == 0 {
 		p.birth(h, k, Parent)
 		return
@@ -121,10 +178,10 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 	}
 	bySelf := p.sees(n, g)
 	byParent := parent != none && p.sees(parent, g) && p.now(parent).curSession == nd.curSession
-	if nd.leads || nd.curSession != nd.session || nd.founded || !bySelf && !byParent || !p.canFound(g) {
+	if nd.founded || !bySelf && !byParent || !p.canFound(g) || !p.inSession(g, nd.curSession) {
 		return false
 	}
-	if g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
+	if !nd.leads && g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
 		return false // it could not come to its own group again
 	}
 	p.keepGroup(n)
@@ -134,7 +191,7 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 	}
 	var done Ref
 	if bySelf {
-		done = p.change(n, n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
+		done = p.change(n, n, Op{Code: Setpgid, Child: none, Number: p.groupNumber(g, n)}, ref)
 	} else {
 		done = p.put(parent, n, g, ref)
 	}
@@ -142,11 +199,17 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 	return true
 }
 
+// inSession reports whether group g belongs to session s.
+func (p *planner) inSession(g, s forest.Tag) bool {
+	of, ok := p.sessionOfGroup(g)
+	return ok && of == s
+}
+
 // put has parent put its child k into group g.
 func (p *planner) put(parent, k int32, g forest.Tag, after Ref) Ref {
 	done := p.change(parent, k, Op{
 		Code: Setpgid, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[parent].ns),
-		Number: p.f.NumberIn(g, int(p.nodes[parent].ns)),
+		Number: p.groupNumber(g, parent),
 	}, after, p.now(parent).changed, p.nodes[k].arrived)
 	p.nodes[parent].lastBorn = done // it needs the session the parent is in now
 	return done
@@ -194,6 +257,9 @@ func (p *planner) give(k int32) {
 
 // canFound reports whether group g exists or can be founded by now.
 func (p *planner) canFound(g forest.Tag) bool {
+	if g == forest.Inherited {
+		return p.holderLeads
+	}
 	n := p.nodeOf(g)
 	if n == none { // a ghost that is only a group
 		s, ok := p.sessionOfGroup(g)
@@ -228,6 +294,9 @@ func (p *planner) sessionOfGroup(g forest.Tag) (forest.Tag, bool) {
 
 // found makes sure that group g exists, and returns since when.
 func (p *planner) found(g forest.Tag) (Ref, bool) {
+	if g == forest.Inherited {
+		return p.nodes[p.holder].groupRef, true
+	}
 	n := p.nodeOf(g)
 	if n == none {
 		if n = p.bearGroupGhost(g); n == none {
@@ -273,7 +342,7 @@ func (p *planner) join(a int32, g forest.Tag) bool {
 	if p.nodes[n].curGroup == g { // it was the founder
 		return true
 	}
-	done := p.change(a, n, Op{Code: Setpgid, Child: none, Number: p.f.NumberIn(g, int(p.nodes[n].ns))}, ref)
+	done := p.change(a, n, Op{Code: Setpgid, Child: none, Number: p.groupNumber(g, n)}, ref)
 	p.joined(n, g, done)
 	return true
 }

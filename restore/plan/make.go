@@ -37,8 +37,11 @@ type planner struct {
 	opts Options
 	// bornIn prefers that session leaders are born in the ghost sessions
 	// that their children need, to bearing the leaders of those again.
-	bornIn  bool
-	checked bool // nothing in the forest is beyond planning
+	bornIn bool
+	// holderLeads lets the holder lead the inherited group, so that those
+	// who have left it can join it again.
+	holderLeads bool
+	checked     bool // nothing in the forest is beyond planning
 	// outsideTold: who made the forest has refused what is led from outside.
 	outsideTold bool
 	plan        *Plan
@@ -80,9 +83,12 @@ type planner struct {
 // its size but for what adoption by name of a session costs.
 func Make(f *forest.Forest, opts Options) (*Plan, error) {
 	var first Refusals
-	for _, bornIn := range []bool{false, true} {
+	for try := range 4 {
 		p := newPlanner(f, opts)
-		p.bornIn = bornIn
+		p.bornIn, p.holderLeads = try&1 != 0, try&2 != 0
+		if p.holderLeads && f.Root().PGID != forest.Inherited && f.Root().SID != forest.Inherited {
+			break // nobody can be in it
+		}
 		refused := p.make()
 		if refused == nil {
 			return p.plan, nil
@@ -90,7 +96,7 @@ func Make(f *forest.Forest, opts Options) (*Plan, error) {
 		if first == nil {
 			first = refused
 		}
-		if !p.checked {
+		if !p.checked || try&1 != 0 && p.holder == none {
 			break // no other way of planning would help
 		}
 	}
@@ -118,13 +124,14 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 
 func (p *planner) make() Refusals {
 	p.index()
+	p.holderLeads = p.holderLeads && p.holder != none
 	for _, step := range []func(){p.check, p.settleUsers} {
 		if step(); len(p.refusals) > 0 {
 			return p.refusals
 		}
 	}
 	p.checked = true
-	for _, step := range []func(){p.settleHomes, p.require, p.grow, p.group, p.finish} {
+	for _, step := range []func(){p.settleHomes, p.require, p.wantGroups, p.grow, p.group, p.finish} {
 		if step(); len(p.refusals) > 0 {
 			return p.refusals
 		}

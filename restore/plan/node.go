@@ -43,6 +43,9 @@ type node struct {
 	// birth is the session it must be born in if it leads one: what its
 	// children need from above, or free.
 	birth forest.Tag
+	// want is the group that it cannot see and must be in while it bears
+	// its children, or 0.
+	want forest.Tag
 
 	// What it is now.
 	born        bool

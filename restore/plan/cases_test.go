@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore/model"
+)
+
+// machine makes the history of one case; a call that fails ends the test.
+type machine struct {
+	*testing.T
+	k *model.Kernel
+}
+
+func (m machine) fork(by model.TaskID, flags model.CloneFlags) model.TaskID {
+	return m.forkSignal(by, flags, forest.SIGCHLD)
+}
+
+func (m machine) forkSignal(by model.TaskID, flags model.CloneFlags, signal int32) model.TaskID {
+	m.Helper()
+	if flags&(model.Parent|model.Thread) != 0 {
+		signal = 0
+	}
+	child, errno := m.k.Clone(by, model.CloneArgs{Flags: flags, ExitSignal: signal})
+	m.ok(errno)
+	return child
+}
+
+// join has by put target (0: itself) into the group that leader founded (0:
+// its own).
+func (m machine) join(by, target, leader model.TaskID) {
+	m.Helper()
+	s := model.Step{Kind: model.MoveChild, Actor: by, Target: target, Group: leader}
+	m.ok(m.k.Apply(&s))
+}
+
+func (m machine) setsid(by model.TaskID) { m.Helper(); m.ok(m.k.Setsid(by)) }
+func (m machine) exit(by model.TaskID)   { m.Helper(); m.ok(m.k.ExitGroup(by, 3)) }
+func (m machine) kill(target model.TaskID, sig int32) {
+	m.Helper()
+	m.ok(m.k.Kill(model.Outsider, target, sig))
+}
+func (m machine) reap(by, target model.TaskID) { m.Helper(); _, e := m.k.Wait(by, target); m.ok(e) }
+func (m machine) ok(errno model.Errno) {
+	m.Helper()
+	if errno != 0 {
+		m.Fatalf("the history is not legal: %v: %s", errno, m.k.Why())
+	}
+}
+
+// cases are the smallest forests that once were refused, by the history that
+// makes each. The root is made before; its parent is the outsider.
+var cases = []struct {
+	name string
+	mode forest.Mode
+	make func(m machine, root model.TaskID)
+}{
+	{"a nested leader's child is in a group that only the leader's parent sees", forest.Container, func(m machine, root model.TaskID) {
+		m.join(root, 0, 0)
+		init := m.fork(root, model.NewPID)
+		m.fork(init, 0)
+		m.setsid(init)
+	}},
+	{"a grandchild is in a group that its parent, who left it, cannot see", forest.Container, func(m machine, root model.TaskID) {
+		m.join(root, 0, 0)
+		init := m.fork(root, model.NewPID)
+		child := m.fork(init, 0)
+		m.fork(child, 0)
+		m.join(child, 0, 0)
+	}},
+	{"a founder is back in the group that is inherited", forest.Subtree, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.join(a, 0, 0)
+		m.fork(a, 0)
+		m.join(a, 0, model.Outsider)
+	}},
+}
+
+func TestCases(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			m := machine{t, model.New()}
+			flags := model.NewPID
+			if c.mode == forest.Subtree {
+				flags = 0
+			}
+			root := m.fork(model.Outsider, flags)
+			c.make(m, root)
+			f, err := m.k.Forest(root, c.mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if refused := prove(t, f, nil, rand.New(rand.NewPCG(1, 2))); refused != nil {
+				t.Fatal(refused)
+			}
+		})
+	}
+}
