@@ -5,11 +5,12 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/privilege"
 )
 
 var (
@@ -76,72 +77,33 @@ func orUnknown(s string) string {
 func explain(op string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && len(missing()) > 0:
-		return &PermissionError{
-			Op:       op,
-			Missing:  missing(),
-			UserNS:   inUserNamespace(),
-			Lockdown: lockdown(),
-			Seccomp:  statusField("Seccomp") == "2",
-			Release:  release(),
-			Err:      err,
-		}
+		return notPermitted(op, err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%s: %w (kernel %s; 5.10 is the oldest that is known to work): %w", op, ErrUnsupported, release(), err)
 	}
 	return fmt.Errorf("%s (kernel %s): %w", op, release(), err)
 }
 
-// missing are the capabilities that loading and attaching take (CAP_BPF and
-// CAP_PERFMON since 5.8, or CAP_SYS_ADMIN for both) and are not effective.
+func notPermitted(op string, err error) *PermissionError {
+	initial, nsErr := privilege.InitialUserNamespace()
+	return &PermissionError{
+		Op:       op,
+		Missing:  missing(),
+		UserNS:   !initial && nsErr == nil,
+		Lockdown: privilege.Lockdown(),
+		Seccomp:  privilege.Filtered(),
+		Release:  release(),
+		Err:      err,
+	}
+}
+
+// missing are the capabilities for want of which the kernel may have refused.
 func missing() []string {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&header, &data[0]) != nil {
-		return nil
-	}
-	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
 	var names []string
-	if !has(unix.CAP_BPF) {
-		names = append(names, "CAP_BPF")
-	}
-	if !has(unix.CAP_PERFMON) {
-		names = append(names, "CAP_PERFMON")
+	for _, c := range privilege.Effective().MissingForBPF() {
+		names = append(names, c.String())
 	}
 	return names
-}
-
-// inUserNamespace: only the initial user namespace maps all ids to themselves.
-func inUserNamespace() bool {
-	b, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
-}
-
-// lockdown is the word in brackets of "none [integrity] confidentiality".
-func lockdown() string {
-	b, err := os.ReadFile("/sys/kernel/security/lockdown")
-	if err != nil {
-		return ""
-	}
-	_, after, _ := strings.Cut(string(b), "[")
-	word, _, _ := strings.Cut(after, "]")
-	return word
-}
-
-// statusField is a field of /proc/self/status.
-func statusField(name string) string {
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, name+":"); ok {
-			return strings.TrimSpace(rest)
-		}
-	}
-	return ""
 }
 
 func release() string {
