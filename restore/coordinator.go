@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -158,14 +159,19 @@ func stubFile() (*os.File, error) {
 	return os.NewFile(uintptr(high), "stub"), nil
 }
 
-// stubCommand runs the stub with files as descriptors 3, 4 and so on.
+// stubCommand runs the stub with files as descriptors 3, 4 and so on. It runs
+// as root: plans say how the ids of a task differ from that.
 func stubCommand(binary *os.File, files ...*os.File) *exec.Cmd {
-	return &exec.Cmd{
+	cmd := &exec.Cmd{
 		Path:       fmt.Sprintf("/proc/self/fd/%d", binary.Fd()),
 		Args:       []string{"pidgraft-restore"},
 		Env:        []string{},
 		ExtraFiles: files,
 	}
+	if !isRoot() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{}}
+	}
+	return cmd
 }
 
 // undoLimit is how long the kernel may take to end a namespace; each task has a

@@ -24,6 +24,9 @@ import (
 
 // playRole is the test binary as a restorer of its own.
 func playRole(role string) int {
+	if role == "needs" || role == "bare" {
+		return playNeeds(role)
+	}
 	s := mixed()
 	opts := Options{Detach: true, Stdout: os.Stdout, Stderr: os.Stderr, Success: report}
 	switch role {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/privilege"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -24,7 +25,7 @@ import (
 func Preflight(f *forest.Forest, p *plan.Plan, opts Options) error {
 	return errors.Join(
 		checkPlace(),
-		checkCapabilities(),
+		checkCapabilities(needs(f, p, opts)),
 		checkClone3(),
 		checkLevels(f),
 		checkNumbers(p),
@@ -39,48 +40,11 @@ func checkPlace() error {
 	if err != nil || self != strconv.Itoa(os.Getpid()) {
 		return &CannotRunError{"a /proc of this pid namespace", "mount -t proc proc /proc"}
 	}
-	text, err := os.ReadFile("/proc/self/uid_map")
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // a kernel without user namespaces
-	}
-	if err != nil {
-		return err
-	}
-	if m := strings.Fields(string(text)); len(m) != 3 || m[0] != "0" || m[1] != "0" || m[2] != "4294967295" {
+	initial, err := privilege.InitialUserNamespace()
+	if err == nil && !initial {
 		return &CannotRunError{"the initial user namespace", "run as root outside of rootless containers"}
 	}
-	return nil
-}
-
-// needed capabilities, each with what for.
-var needed = []struct {
-	bit  int
-	name string
-}{
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},   // pid namespaces, set_tid
-	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, // setns by pidfd, fdinfo of the stub
-	{unix.CAP_SETUID, "CAP_SETUID"},         // identities, id maps
-	{unix.CAP_SETGID, "CAP_SETGID"},
-	{unix.CAP_SETPCAP, "CAP_SETPCAP"}, // owners of user namespaces
-	{unix.CAP_KILL, "CAP_KILL"},       // whatever uid the root has
-}
-
-func checkCapabilities() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("capget: %w", err)
-	}
-	var missing []string
-	for _, c := range needed {
-		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
-			missing = append(missing, c.name)
-		}
-	}
-	if missing == nil {
-		return nil
-	}
-	return &CannotRunError{strings.Join(missing, ", "), "run as root"}
+	return err
 }
 
 // checkClone3 asks clone3 for more numbers than there are levels: EINVAL if
@@ -103,20 +67,16 @@ func checkClone3() error {
 	}
 }
 
-// initialNamespace is the nsfs inode of the initial pid namespace
-// (PROC_PID_INIT_INO, include/linux/proc_ns.h).
-const initialNamespace = 0xEFFFFFFC
-
 // checkLevels: own level, one more for the new namespace, and the forest's
 // must be 32 at most (kernel-rules 2). How deep this process is cannot be seen
 // from inside; not being in the initial namespace it is one level at least.
 func checkLevels(f *forest.Forest) error {
 	own, deepest := 0, 0
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
-		return fmt.Errorf("own pid namespace: %w", err)
+	initial, err := privilege.InitialPidNamespace()
+	if err != nil {
+		return err
 	}
-	if st.Ino != initialNamespace {
+	if !initial {
 		own = 1
 	}
 	for i := range f.Namespaces {

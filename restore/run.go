@@ -38,11 +38,16 @@ type run struct {
 // InterruptedError, the error of Options.Verify or Options.Success, or that of
 // ctx. A root that ended is not an error: see Result.Status.
 func Run(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Result, error) {
-	if opts.Stall <= 0 {
-		opts.Stall = DefaultStall
-	}
 	if err := Preflight(f, p, opts); err != nil {
 		return Result{}, err
+	}
+	return carryOut(ctx, f, p, opts)
+}
+
+// carryOut is Run without looking first.
+func carryOut(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Result, error) {
+	if opts.Stall <= 0 {
+		opts.Stall = DefaultStall
 	}
 	g, err := analyse(f, p, &opts)
 	if err != nil {

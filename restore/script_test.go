@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/privilege"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -166,7 +168,8 @@ func requireRoot(t testing.TB) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: pid namespaces and set_tid")
 	}
-	if err := checkCapabilities(); err != nil {
-		t.Fatal(err)
+	if missing := privilege.Effective().Missing(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_SETUID,
+		unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_SETFCAP, unix.CAP_KILL); missing != nil {
+		t.Fatalf("root lacks %s", privilege.Join(missing))
 	}
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restore
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/privilege"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+// need is a capability without which a plan fails, and what for.
+type need struct {
+	capability privilege.Capability
+	reason     string
+}
+
+// needs are the capabilities, in the initial user namespace, that carrying out
+// p takes; no others. docs/capabilities.md has the kernel function that asks
+// for each. The stub runs as root, so a caller who is not takes more.
+func needs(f *forest.Forest, p *plan.Plan, opts Options) []need {
+	list := []need{
+		{unix.CAP_SYS_ADMIN, "it makes pid namespaces and chooses numbers in them"},
+		{unix.CAP_SETGID, "it drops the supplementary groups of the caller"},
+	}
+	add := func(c privilege.Capability, reason string) {
+		if !slices.ContainsFunc(list, func(n need) bool { return n.capability == c }) {
+			list = append(list, need{c, reason})
+		}
+	}
+	if !isRoot() {
+		add(unix.CAP_SETUID, "restored tasks are root's, and the caller is not root")
+		if !opts.Detach {
+			add(unix.CAP_KILL, "it passes signals on to the restored root, which is not the caller's")
+		}
+	}
+	if p.Root != plan.Init {
+		add(unix.CAP_SYS_PTRACE, "it looks up the number of the root, which no restored task tells")
+		if !isRoot() && fdinfoIsRoots() {
+			add(unix.CAP_DAC_READ_SEARCH, "it looks up the number of the root in a directory that only root reads")
+		}
+	}
+	for i := range p.Births {
+		needsOf(f, p, plan.Restorer, &p.Births[i], add)
+	}
+	for a := range p.Actors {
+		for i := range p.Actors[a].Ops {
+			needsOf(f, p, a, &p.Actors[a].Ops[i], add)
+		}
+	}
+	for i := range f.Tasks {
+		if t := &f.Tasks[i]; opts.Exec != "" && t.UID|t.EUID|t.GID|t.EGID != 0 {
+			add(unix.CAP_SETUID, "programs run as the user of the image")
+			if !opts.Detach {
+				add(unix.CAP_KILL, "it passes signals on to a program of another user")
+			}
+		}
+	}
+	return list
+}
+
+// needsOf adds those of one operation of actor a.
+func needsOf(f *forest.Forest, p *plan.Plan, a int, op *plan.Op, add func(privilege.Capability, string)) {
+	const owners = "the image has user namespaces that are not root's"
+	switch op.Code {
+	case plan.SetIDs:
+		add(unix.CAP_SETUID, "zombies have the user of the image")
+	case plan.Clone, plan.UnshareUser:
+		if op.UID|op.GID != 0 {
+			add(unix.CAP_SETUID, owners)
+			add(unix.CAP_SETPCAP, owners)
+		}
+	case plan.JoinPID, plan.JoinUser:
+		if int(op.Via) != a {
+			add(unix.CAP_SYS_PTRACE, "tasks enter namespaces of others")
+		}
+	case plan.Kill:
+		if a == plan.Restorer {
+			add(unix.CAP_SYS_PTRACE, "it looks up the number of a task that it ends")
+		}
+		if a == plan.Restorer && !isRoot() || op.Child >= 0 && changesIDs(&p.Actors[op.Child]) {
+			add(unix.CAP_KILL, "a task of another user is ended by a signal")
+		}
+	case plan.WriteMaps:
+		add(unix.CAP_SYS_PTRACE, "it looks up the number of the first task of a user namespace")
+		if u := &f.UserNamespaces[op.Number]; u.Parent == 0 { // else from inside, where all are held
+			needsOfMaps(u, add)
+		}
+	}
+}
+
+// needsOfMaps adds what writing the id maps of u takes (new_idmap_permitted and
+// verify_root_map, kernel/user_namespace.c).
+func needsOfMaps(u *forest.UserNamespace, add func(privilege.Capability, string)) {
+	// anybody may give a namespace of his own his own uid
+	one := len(u.UIDMap) == 1 && u.UIDMap[0].Count == 1
+	if !one || u.UIDMap[0].Parent != u.OwnerUID || u.OwnerUID != 0 {
+		add(unix.CAP_SETUID, "it writes the id maps of user namespaces")
+	}
+	if !isRoot() {
+		add(unix.CAP_DAC_OVERRIDE, "it writes the id maps of user namespaces, whose files are root's")
+	}
+	// since 5.12: members can write file capabilities for uid 0
+	if slices.ContainsFunc(u.UIDMap, func(e forest.Extent) bool { return e.Parent == 0 && e.Count > 0 }) {
+		add(unix.CAP_SETFCAP, "a user namespace of the image has the machine's uid 0 in it")
+	}
+}
+
+func changesIDs(a *plan.Actor) bool {
+	return slices.ContainsFunc(a.Ops, func(op plan.Op) bool { return op.Code == plan.SetIDs })
+}
+
+// fdinfoIsRoots: before 5.14 (7bc3fa0172a4) only the owner may read in /proc's
+// fdinfo, who is root for what is not dumpable.
+func fdinfoIsRoots() bool {
+	info, err := os.Stat("/proc/self/fdinfo")
+	return err == nil && info.Mode().Perm()&0o001 == 0
+}
+
+// isRoot reports whether processes that this one starts are root's.
+func isRoot() bool {
+	return os.Getuid()|os.Geteuid()|os.Getgid()|os.Getegid() == 0
+}
+
+// checkCapabilities names those of a plan's that are not held.
+func checkCapabilities(list []need) error {
+	held := privilege.Effective()
+	var missing, reasons []string
+	for _, n := range list {
+		if held.Has(n.capability) {
+			continue
+		}
+		missing = append(missing, n.capability.String())
+		if !slices.Contains(reasons, n.reason) {
+			reasons = append(reasons, n.reason)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return &CannotRunError{strings.Join(missing, ", "), strings.Join(reasons, "; ") + ": run as root, or give it"}
+}
