@@ -3,12 +3,13 @@
 package restore
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/leak"
 )
 
 // roleVariable makes a run of the test binary a restorer to be killed.
@@ -18,12 +19,9 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
 		os.Exit(playRole(role))
 	}
-	// Whatever a restore loses becomes a child of this process.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		fmt.Fprintln(os.Stderr, "prctl:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
+	// It also makes this a subreaper: whatever a restore loses becomes a child
+	// of this process.
+	os.Exit(leak.Checked(m).Run())
 }
 
 // nothingLeft checks that this process, a subreaper, has no live child.

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/forest"
-	"github.com/pidgraft/pidgraft/internal/privilege"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -263,13 +263,7 @@ func TestNested(t *testing.T) {
 // As deep as the kernel goes: every level but the machine's own is named.
 func TestDeepest(t *testing.T) {
 	requireRoot(t)
-	initial, err := privilege.InitialPidNamespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !initial {
-		t.Skip("needs the initial pid namespace: how deep another one is cannot be seen")
-	}
+	require.Feature(t, require.InitialPIDNamespace)
 	s := newScript(t)
 	for i := 2; i <= forest.MaxDepth; i++ {
 		maker, name := "init", "i"+strconv.Itoa(i)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/internal/privilege"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -165,9 +166,7 @@ func eachMemory(t *testing.T, test func(t *testing.T, opts Options)) {
 // requireRoot skips without privileges; with them nothing here may be missing.
 func requireRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: pid namespaces and set_tid")
-	}
+	require.Root(t)
 	if missing := privilege.Effective().Missing(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE, unix.CAP_SETUID,
 		unix.CAP_SETGID, unix.CAP_SETPCAP, unix.CAP_SETFCAP, unix.CAP_KILL); missing != nil {
 		t.Fatalf("root lacks %s", privilege.Join(missing))

@@ -16,21 +16,15 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it makes namespaces and loads BPF programs")
-	}
-}
-
 // Two dumps of an unchanged forest are the same bytes but for the time, and
 // each is the image of a forest that can be.
 func TestDumpTwice(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	for _, s := range testforest.Samples() {
 		t.Run(s.Name, func(t *testing.T) {
 			f := testforest.Start(t, s.Script)
@@ -61,7 +55,7 @@ func TestDumpTwice(t *testing.T) {
 
 // Whenever it is told to stop, a dump leaves a whole image or nothing at all.
 func TestInterruptedDump(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	f := testforest.Start(t, `
 		outside fork init newpid
 		init fork a
@@ -99,7 +93,7 @@ func TestInterruptedDump(t *testing.T) {
 
 // A dump that is told to stop while it looks says so, and leaves nothing.
 func TestCancelledDump(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	f := testforest.Start(t, "outside fork init newpid")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -15,11 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/internal/leak"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"pidgraft": main})
+	testscript.Main(leak.Checked(m, testforest.Close), map[string]func(){"pidgraft": main})
 }
 
 // The scripts read as the manual: each shows what a command does and how it

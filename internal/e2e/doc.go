@@ -6,5 +6,5 @@
 // What a restore brought back is judged by internal/witness, which reads
 // /proc, and never by the tool's own dump. A test that needs a privilege or a
 // program of this machine fails where the machine should have had it; see
-// requireRoot and requireProgram.
+// internal/require and requireProgram.
 package e2e

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
@@ -57,14 +58,19 @@ const everything = `
 	gone exit 0
 	init reap gone`
 
-// moments is how many restores are killed.
-const moments = 200
+// moments is how many restores or dumps are killed, a quarter with -short.
+func moments(n int) int {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
 
 // TestKillRestorer kills a restore at one moment after another, from its start
 // to beyond its end. If it had not reported success by then, nothing of the
 // forest may remain; if it had, all of it must be there.
 func TestKillRestorer(t *testing.T) {
-	requireRoot(t)
+	require.Root(t)
 	forest := testforest.Start(t, everything)
 	want := testimony(t, forest.Root())
 	image := filepath.Join(t.TempDir(), "forest.img")
@@ -77,9 +83,11 @@ func TestKillRestorer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	succeeded := 0
-	for i := range moments {
-		after := (time.Duration(i)*span + rand.N(span)) / moments
+	succeeded, n, i := 0, moments(200), 0
+	// Later and later, and beyond what was measured if that was too short: the
+	// first is killed at once, and one has to succeed.
+	for ; i < n || succeeded == 0 && i < 4*n; i++ {
+		after := (time.Duration(i)*span + rand.N(span)) / time.Duration(n)
 		pid := killedRestore(t, image, after)
 		if pid == 0 {
 			expectNothing(t, after, known)
@@ -92,9 +100,9 @@ func TestKillRestorer(t *testing.T) {
 			t.Errorf("killed after %v, success was reported, but: %s", after, strings.Join(lines, "\n"))
 		}
 	}
-	t.Logf("killed %d times within %v: %d had reported success", moments, span, succeeded)
-	if succeeded == 0 || succeeded == moments {
-		t.Errorf("%d of %d succeeded: the moments do not span the restore", succeeded, moments)
+	t.Logf("killed %d times within %v: %d had reported success", i, span*time.Duration(i)/time.Duration(n), succeeded)
+	if succeeded == 0 || succeeded == i {
+		t.Errorf("%d of %d succeeded: the moments do not span the restore", succeeded, i)
 	}
 }
 
@@ -175,19 +183,18 @@ func typical(t *testing.T, do func()) time.Duration {
 // whole, or not at all. What it was being written to under a temporary name
 // may remain, as of any program that is killed.
 func TestKillDump(t *testing.T) {
-	requireRoot(t)
+	require.Root(t)
 	forest := testforest.Start(t, everything)
 	before := testimony(t, forest.Root())
 	dir := t.TempDir()
 	image := filepath.Join(dir, "forest.img")
 	span := typical(t, func() { must(t, "dump", "-f", "-o", image, strconv.Itoa(forest.Root())) })
-	const moments = 50
-	whole := 0
-	for i := range moments {
+	whole, n, i := 0, moments(50), 0
+	for ; i < n || whole == 0 && i < 4*n; i++ {
 		if err := os.RemoveAll(image); err != nil {
 			t.Fatal(err)
 		}
-		after := (time.Duration(i)*span + rand.N(span)) / moments
+		after := (time.Duration(i)*span + rand.N(span)) / time.Duration(n)
 		cmd := exec.Command(pidgraft, "dump", "-o", image, strconv.Itoa(forest.Root()))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -207,9 +214,10 @@ func TestKillDump(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("killed %d times within %v: %d had written the image; files at the end: %v", moments, span, whole, files)
-	if whole == 0 || whole == moments {
-		t.Errorf("%d of %d wrote the image: the moments do not span the dump", whole, moments)
+	t.Logf("killed %d times within %v: %d had written the image; files at the end: %v",
+		i, span*time.Duration(i)/time.Duration(n), whole, files)
+	if whole == 0 || whole == i {
+		t.Errorf("%d of %d wrote the image: the moments do not span the dump", whole, i)
 	}
 	expectSame(t, "killed dumps changed their target", before, testimony(t, forest.Root()))
 }

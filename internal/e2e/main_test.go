@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,70 +17,37 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
 
 // pidgraft is the command under test.
 var pidgraft = os.Getenv("PIDGRAFT")
 
-// TestMain builds the command, unless PIDGRAFT names one, and looks for what
-// the tests left behind.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := runTests(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
-}
+// TestMain builds the command, unless PIDGRAFT names one. A detached forest
+// becomes a child of this process, so what is left of one at the end is seen.
+func TestMain(m *testing.M) { os.Exit(leak.Checked(built{m}, testforest.Close).Run()) }
 
-func runTests(m *testing.M) (int, error) {
+// built are tests that have the command.
+type built struct{ tests leak.Tests }
+
+func (b built) Run() int {
 	if pidgraft == "" {
 		dir, err := os.MkdirTemp("", "pidgraft-e2e")
 		if err != nil {
-			return 1, err
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			return 1
 		}
 		defer os.RemoveAll(dir)
 		pidgraft = filepath.Join(dir, "pidgraft")
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", pidgraft, "../../cmd/pidgraft")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return 1, fmt.Errorf("build pidgraft: %w\n%s", err, out)
+			fmt.Fprintf(os.Stderr, "e2e: build pidgraft: %v\n%s", err, out)
+			return 1
 		}
 	}
-	// A detached forest becomes a child of this process, so whatever is left
-	// at the end is seen as one.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return 1, err
-	}
-	before, err := openFiles()
-	if err != nil {
-		return 1, err
-	}
-	code := m.Run()
-	return code, errors.Join(leakedProcesses(), leakedFiles(before))
-}
-
-// leakedProcesses finds, and kills, what still runs below this process. Who has
-// ended, as the coordinator of a detached restore does in its own time, is only
-// to be reaped, which elsewhere pid 1 does.
-func leakedProcesses() error {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if _, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WALL, nil); errors.Is(err, unix.ECHILD) {
-			return nil
-		}
-	}
-	left, err := children(os.Getpid())
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, pid := range left {
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		errs = append(errs, fmt.Errorf("leaked process %d: %s (%q)", pid, comm(pid), cmdline))
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-	return errors.Join(errs...)
+	return b.tests.Run()
 }
 
 // comm is the name of a process, empty if it is gone.
@@ -114,53 +80,6 @@ func children(pid int) ([]int, error) {
 		}
 	}
 	return found, nil
-}
-
-// openFiles counts open descriptors by what they are.
-func openFiles() (map[string]int, error) {
-	links, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		return nil, err
-	}
-	count := map[string]int{}
-	for _, link := range links {
-		target, err := os.Readlink(link)
-		if err != nil {
-			continue // of the directory that was read
-		}
-		kind, _, _ := strings.Cut(target, ":")
-		count[kind]++
-	}
-	return count, nil
-}
-
-func leakedFiles(before map[string]int) error {
-	after, err := openFiles()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for kind, n := range after {
-		// The compiled puppet stays open for all tests; the runtime's own
-		// descriptors are anonymous.
-		if kind != "anon_inode" && !strings.HasPrefix(kind, "/") && n > before[kind] {
-			errs = append(errs, fmt.Errorf("leaked %d descriptors of kind %s", n-before[kind], kind))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// requireRoot skips where nothing here can run. The tests of a machine are run
-// as root (make test), so CI fails instead.
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("not root; CI runs as root")
-	}
-	t.Skip("needs root: BPF iterators, pid namespaces and set_tid")
 }
 
 // requireProgram finds a program that `make test` installs.

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/pidgraft/pidgraft/internal/container"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
 
 // TestContainer takes a runc container with a busy shell, and sandboxes within,
 // from life to image and back.
 func TestContainer(t *testing.T) {
-	requireRoot(t)
+	require.Root(t)
 	for _, program := range []string{"runc", "bwrap", "busybox", "bash"} {
 		requireProgram(t, program)
 	}
@@ -69,7 +70,7 @@ func expectBusy(t *testing.T, f *witness.Forest) {
 // TestInheritedSession takes inits that never called setsid: their session and
 // group are led from outside.
 func TestInheritedSession(t *testing.T) {
-	requireRoot(t)
+	require.Root(t)
 	const jobs = "sleep 1000 & setsid sleep 1000 & sleep 1000 & wait"
 	for _, c := range []struct {
 		name string

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 )
 
@@ -163,7 +164,7 @@ var odd = []testforest.Sample{
 // TestExactOrRefused: whatever a forest is like, it comes back exactly or is
 // refused with the reason, and then no image is left.
 func TestExactOrRefused(t *testing.T) {
-	requireRoot(t)
+	require.Root(t)
 	refused := 0
 	for _, s := range odd {
 		t.Run(s.Name, func(t *testing.T) {

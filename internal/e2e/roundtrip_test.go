@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
@@ -14,7 +15,7 @@ import (
 // TestRoundTrip dumps a forest of every kind, kills it, restores it in both
 // ways of sharing memory, and holds what /proc says against each other.
 func TestRoundTrip(t *testing.T) {
-	requireRoot(t)
+	require.Root(t)
 	for _, s := range testforest.Samples() {
 		t.Run(s.Name, func(t *testing.T) {
 			forest := testforest.Start(t, s.Script)

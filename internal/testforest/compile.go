@@ -18,23 +18,47 @@ var puppetSource []byte
 // PuppetEnv names a puppet built elsewhere, for machines without a compiler.
 const PuppetEnv = "PIDGRAFT_PUPPET"
 
-// puppet is the descriptor of the compiled program. The file has no name any
+// program is the descriptor of the compiled puppet. The file has no name any
 // more, so that nothing is left behind however the test ends.
-var puppet = sync.OnceValues(func() (*os.File, error) {
-	if path := os.Getenv(PuppetEnv); path != "" {
-		return os.Open(path)
+var program struct {
+	sync.Mutex
+	file *os.File
+}
+
+func puppet() (*os.File, error) {
+	program.Lock()
+	defer program.Unlock()
+	if program.file != nil {
+		return program.file, nil
 	}
-	dir, err := os.MkdirTemp("", "testforest")
-	if err != nil {
-		return nil, err
+	path := os.Getenv(PuppetEnv)
+	if path == "" {
+		dir, err := os.MkdirTemp("", "testforest")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		path = filepath.Join(dir, "puppet")
+		if err := CompilePuppet(path); err != nil {
+			return nil, err
+		}
 	}
-	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "puppet")
-	if err := CompilePuppet(program); err != nil {
-		return nil, err
+	var err error
+	program.file, err = os.Open(path)
+	return program.file, err
+}
+
+// Close closes the puppet, which is kept open for all forests.
+func Close() error {
+	program.Lock()
+	defer program.Unlock()
+	if program.file == nil {
+		return nil
 	}
-	return os.Open(program)
-})
+	err := program.file.Close()
+	program.file = nil
+	return err
+}
 
 // CompilePuppet makes, with $CC or gcc, the program that PuppetEnv may name.
 // It is static.

@@ -10,10 +10,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/require"
 )
 
+func TestMain(m *testing.M) { os.Exit(leak.Checked(m, Close).Run()) }
+
 func TestSamplesAreBuilt(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	for _, s := range Samples() {
 		t.Run(s.Name, func(t *testing.T) {
 			f := Start(t, s.Script)
@@ -25,7 +30,7 @@ func TestSamplesAreBuilt(t *testing.T) {
 }
 
 func TestNumbersAreThoseOfTheTest(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	f := Start(t, `
 		outside fork init newpid
 		init fork a
@@ -48,7 +53,7 @@ func TestNumbersAreThoseOfTheTest(t *testing.T) {
 }
 
 func TestErrorsAreTheKernels(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	f := Start(t, "outside fork init newpid\ninit fork a")
 	for line, want := range map[string]unix.Errno{
 		"init fork b num=2":   unix.EEXIST,
@@ -66,7 +71,7 @@ func TestErrorsAreTheKernels(t *testing.T) {
 }
 
 func TestExecOfThread(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	f := Start(t, `
 		outside fork init newpid
 		init fork a
@@ -87,7 +92,7 @@ func TestExecOfThread(t *testing.T) {
 }
 
 func TestKillLeavesNothing(t *testing.T) {
-	needRoot(t)
+	require.Root(t)
 	f := Start(t, `
 		outside fork init newpid
 		init fork a
@@ -107,14 +112,5 @@ func TestKillLeavesNothing(t *testing.T) {
 		if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
 			t.Errorf("%s (task %d) is still there: %v", names[i], pid, err)
 		}
-	}
-}
-
-// needRoot: building namespaces takes privilege; without it nothing here can
-// be tested.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: pid namespaces and set_tid")
 	}
 }

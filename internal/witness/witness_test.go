@@ -10,16 +10,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
 
+func TestMain(m *testing.M) { os.Exit(leak.Checked(m, testforest.Close).Run()) }
+
 // read is the forest of a script and its tasks by name.
 func read(t *testing.T, script string) (*witness.Forest, map[string]witness.Task) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: the exit codes and namespaces of others")
-	}
+	require.Root(t)
 	f, err := witness.Read(testforest.Start(t, script).Root())
 	if err != nil {
 		t.Fatal(err)

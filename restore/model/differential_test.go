@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 	"golang.org/x/sys/unix"
@@ -33,9 +34,7 @@ var kernelKinds = All &^ Of(ForkFail, IgnoreChildren, ChangeIDs, WriteCursor, Wr
 // tasks. After every call errno and forest, as /proc shows it, must be the
 // model's. A history ends early at a call whose outcome is the scheduler's.
 func TestKernel(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it makes pid namespaces, and names numbers")
-	}
+	require.Root(t)
 	calls := 0
 	for seed := range uint64(*kernelN) {
 		h, _ := GenerateRand(rand.New(rand.NewPCG(*kernelSeed, seed)), Config{
