@@ -3,9 +3,10 @@
 // Package bpf holds the BPF programs that look at pid objects, and what
 // bpf2go makes of them: LoadPids returns the object, ready to be loaded.
 //
-// The programs only look. They are: tasks, an iterator over tasks; walk_idr, a
-// walk over the pid objects of a namespace; and the watch programs, which count
-// what happens to the target meanwhile. kernel.h has every difference between
+// The programs only look. They are: find, which finds the target; walk_idr, a
+// walk over the pid objects of a namespace and, for a container, over the tasks
+// that have them; tasks, an iterator over tasks; and the watch programs, which
+// count what happens to the target meanwhile. kernel.h has every difference between
 // kernels, record.h what the programs write, target.h which tasks belong.
 //
 // Contract: package loader is the only user. One little-endian object serves

@@ -47,8 +47,10 @@ struct pass {
 	u64 tgid, pgid, sid, parent_tgid; /* likewise */
 	u64 parent; /* the parent looked at last in subtree mode ... */
 	u64 parent_membership; /* ... and whether it is in the target */
+	u64 parent_of_many; /* the parent looked at last ... */
+	u64 tgid_of_parent; /* ... and its tgid */
 };
-_Static_assert(sizeof(struct pass) == 72, "pass");
+_Static_assert(sizeof(struct pass) == 88, "pass");
 
 struct pass pass;
 
@@ -273,7 +275,7 @@ __noinline int emit_pid(u64 id, u32 marks)
 }
 
 /* A pid object that many tasks use. */
-__noinline int emit_pid_once(u64 id)
+static __always_inline int emit_pid_once(u64 id)
 {
 	if (!id || parts_seen(id))
 		return 0;

@@ -5,7 +5,8 @@
  * run of a raw_tp program that nothing triggers but the loader's test-run. It
  * sees what the task iterator cannot: objects that no task has as its pid. The
  * idr of a namespace holds every object visible in it, so also those of all its
- * descendants.
+ * descendants, and of nothing else: the walk costs what the target's size is,
+ * not the machine's.
  *
  * idr and xarray: lib/idr.c, lib/xarray.c, include/linux/xarray.h.
  */
@@ -57,27 +58,40 @@ __noinline u64 next_slot(u64 slot)
 	return 64;
 }
 
-/* Emits the pid object that slot i of the leaf has, number base + i. */
+/* The task that has pid object id as its own, or 0. */
+static __always_inline u64 task_of(u64 id)
+{
+	u64 link = (u64)probe((struct pid *)id, tasks[PIDTYPE_PID].first);
+
+	return link ? link - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]) : 0;
+}
+
+/* Emits the pid object that slot i of the leaf has, number base + i. In a
+ * container with its task: all that have a number there are the target. */
 __noinline u64 emit_slot(u64 i, u64 base)
 {
-	struct upid upid = {};
-	u64 pid;
+	struct record_task *r = &task_record;
+	u64 level = target.level, size;
 
 	if (i >= 64)
 		return WALK_CANNOT;
-	pid = slots[i];
+	r->pid = slots[i];
 	/* Free, or reserved by a fork in progress. */
-	if (!pid)
+	if (!r->pid)
 		return WALK_MORE;
-	if (is_internal(pid))
+	if (is_internal(r->pid))
 		return WALK_AGAIN;
 	/* An object is in the tree only when it is complete, and is freed an
 	 * RCU period after it left: what does not fit is no pid object. */
-	if (probe((struct pid *)pid, level) < target.level ||
-	    probe_bytes(&upid, sizeof(upid), pid_upid(pid, target.level)) ||
-	    upid.nr != (s32)(base + i) || (u64)upid.ns != target.ns)
+	size = fill_pid(r);
+	barrier_var(level);
+	if (!size || level > MAX_LEVEL || r->pid_level < level ||
+	    r->numbers[level].nr != (s32)(base + i) || r->numbers[level].ns != target.ns)
 		return WALK_CANNOT;
-	return emit_pid(pid, PID_FROM_IDR) ? WALK_FULL : WALK_MORE;
+	r->id = target.mode == TARGET_CONTAINER ? task_of(r->pid) : 0;
+	if (!r->id)
+		return emit_pid(r->pid, PID_FROM_IDR) ? WALK_FULL : WALK_MORE;
+	return emit_task(r, TASK_FROM_IDR, size) ? WALK_FULL : WALK_MORE;
 }
 
 static __always_inline u64 emit_leaf(u64 from)
@@ -106,10 +120,10 @@ static __always_inline u64 emit_leaf(u64 from)
  * moves walk.next there. WALK_MORE: slots is that leaf; WALK_AGAIN also when
  * only walk.next got further.
  */
-__noinline u64 find_leaf(void)
+__noinline u64 find_leaf(u64 ns)
 {
-	struct pid_namespace *ns = (void *)target.ns;
-	u64 entry = (u64)probe(ns, idr.idr_rt.xa_head), index = walk.next;
+	u64 entry = (u64)probe((struct pid_namespace *)ns, idr.idr_rt.xa_head);
+	u64 index = walk.next;
 
 	/* Numbers begin with 1, so a tree that is not empty has a node. */
 	if (!entry)
@@ -150,7 +164,7 @@ int walk_idr(void *ctx)
 
 	if (!xa_node_is_as_expected() || !upid_is_as_expected())
 		return WALK_CANNOT;
-	status = find_leaf();
+	status = find_leaf(target.ns);
 	return status == WALK_MORE ? emit_leaf(walk.next) : status;
 }
 

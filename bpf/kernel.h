@@ -35,6 +35,13 @@ typedef _Bool bool;
 
 #define NULL ((void *)0)
 
+/* linux/sched.h, linux/sched/jobctl.h: the same since before 5.10. */
+enum {
+	PF_EXITING = 0x4,
+	PF_KTHREAD = 0x200000,
+	JOBCTL_STOP_SIGMASK = 0xffff,
+};
+
 /* uapi/linux/bpf.h: the few values that are used. */
 enum {
 	BPF_ANY = 0,
@@ -172,7 +179,6 @@ struct signal_struct {
 };
 
 struct task_struct {
-	u32 __state;
 	u32 flags;
 	u32 ptrace;
 	s32 exit_state;
@@ -185,18 +191,13 @@ struct task_struct {
 	struct list_head sibling;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[PIDTYPE_MAX];
 	struct list_head thread_node;
 	u64 start_boottime;
 	const struct cred *real_cred;
 	char comm[16];
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
-};
-
-/* 5.10: the run state was a volatile long named state; renamed, and made 32
- * bits, in 5.14 (2f064a59a11f). */
-struct task_struct___state {
-	long state;
 };
 
 /* Each architecture names the number of the system call in its own way, and
@@ -221,12 +222,14 @@ struct bpf_iter__task {
 /*
  * Reading.
  *
- * A pointer whose type the verifier knows (the task of an iterator or of a
- * tracepoint, and what hangs off it) is followed by plain C: cheap, and allowed
- * everywhere. Everything else, that is: an address that came as a number, or
- * from a list, or an array indexed by a variable, goes through the two below
- * and nothing else, so that there is one place to change where probing is
- * forbidden (lockdown=confidentiality).
+ * Everything goes through probe_bytes and what is made of it here, and nothing
+ * else, so that there is one place to change where probing is forbidden
+ * (lockdown=confidentiality). Plain C would do for a pointer whose type the
+ * verifier knows (the task of an iterator, and what hangs off it); but for each
+ * one that is loaded through such a pointer the verifier of 6.2 and later
+ * searches all of the kernel's BTF by name, four times over
+ * (btf_nested_type_is_trusted): together 10 ms at load, more than a pass over
+ * 10,000 tasks takes.
  *
  * A probe of an address that is gone gives zeros: whoever reads without locks
  * must compare what he read anyway.
@@ -243,6 +246,55 @@ static __always_inline long probe_bytes(void *dst, u64 size, u64 src)
 	return bpf_probe_read_kernel(dst, size, (void *)src);
 }
 
+/*
+ * Neighbours are read together: a probe costs as much as a hundred bytes, and
+ * most of what is wanted of a task lies within three hundred. VIEW copies size
+ * bytes of an object from a field on; VIEWED takes a field out of the copy, or
+ * probes it where a kernel has it elsewhere. Offsets are constants once the
+ * program is loaded, so the verifier sees one of the two.
+ */
+#define VIEW_SIZE 304
+
+/* Programs that look at tasks never run at the same time: see struct pass. */
+static u8 view[VIEW_SIZE];
+
+struct view {
+	u64 object;
+	u64 start; /* offset in the object */
+	u64 size;
+};
+
+static __always_inline struct view look(u64 object, u64 offset, u64 size)
+{
+	struct view v = { .object = object, .start = offset & ~7ULL, .size = size };
+
+	probe_bytes(view, size, object + v.start);
+	return v;
+}
+
+static __always_inline void viewed(void *dst, u64 size, struct view v, u64 offset)
+{
+	u64 at = offset - v.start;
+
+	if (at <= v.size - size)
+		__builtin_memcpy(dst, view + at, size);
+	else
+		probe_bytes(dst, size, v.object + offset);
+}
+
+#define VIEW(type, object, first, size) \
+	look((u64)(object), bpf_core_field_offset(type, first), size)
+
+#define VIEWED_INTO(dst, v, type, field) \
+	viewed(dst, sizeof(*(dst)), v, bpf_core_field_offset(type, field))
+
+#define VIEWED(v, type, field)                                                \
+	({                                                                    \
+		typeof(((type *)NULL)->field) __value;                        \
+		VIEWED_INTO(&__value, v, type, field);                        \
+		__value;                                                      \
+	})
+
 /* The address of a field, without reading anything. */
 #define address(ptr, field) ((u64)__builtin_preserve_access_index(&(ptr)->field))
 
@@ -253,17 +305,10 @@ static __always_inline u64 pid_upid(u64 pid, u64 level)
 	       level * sizeof(struct upid);
 }
 
-static __always_inline u32 task_run_state(struct task_struct *t)
-{
-	if (bpf_core_field_exists(t->__state))
-		return t->__state;
-	return ((struct task_struct___state *)t)->state;
-}
-
 /* A bit to 7.2, a bool by 7.3: the bitfield reader serves both. */
 static __always_inline bool signal_subreaper(struct signal_struct *s)
 {
-	return BPF_CORE_READ_BITFIELD(s, is_child_subreaper);
+	return BPF_CORE_READ_BITFIELD_PROBED(s, is_child_subreaper);
 }
 
 /* A member of the namespace since about 6.14, one for the machine before. */

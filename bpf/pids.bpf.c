@@ -10,6 +10,8 @@
 #include "emit.h"
 #include "task.h"
 #include "idr.h"
+#include "find.h"
+#include "tasks.h"
 #include "watch.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

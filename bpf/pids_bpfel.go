@@ -39,6 +39,8 @@ type PidsPass struct {
 	ParentTgid       uint64
 	Parent           uint64
 	ParentMembership uint64
+	ParentOfMany     uint64
+	TgidOfParent     uint64
 }
 
 type PidsSeen struct {
@@ -70,6 +72,7 @@ type PidsWalk struct {
 const (
 	PidsMapRing          = "ring"
 	PidsMapSeen          = "seen"
+	PidsProgFind         = "find"
 	PidsProgTasks        = "tasks"
 	PidsProgWalkIdr      = "walk_idr"
 	PidsProgWatchExec    = "watch_exec"
@@ -129,6 +132,7 @@ type PidsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PidsProgramSpecs struct {
+	Find         *ebpf.ProgramSpec `ebpf:"find"`
 	Tasks        *ebpf.ProgramSpec `ebpf:"tasks"`
 	WalkIdr      *ebpf.ProgramSpec `ebpf:"walk_idr"`
 	WatchExec    *ebpf.ProgramSpec `ebpf:"watch_exec"`
@@ -210,6 +214,7 @@ type PidsVariables struct {
 //
 // It can be passed to LoadPidsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PidsPrograms struct {
+	Find         *ebpf.Program `ebpf:"find"`
 	Tasks        *ebpf.Program `ebpf:"tasks"`
 	WalkIdr      *ebpf.Program `ebpf:"walk_idr"`
 	WatchExec    *ebpf.Program `ebpf:"watch_exec"`
@@ -220,6 +225,7 @@ type PidsPrograms struct {
 
 func (p *PidsPrograms) Close() error {
 	return _PidsClose(
+		p.Find,
 		p.Tasks,
 		p.WalkIdr,
 		p.WatchExec,

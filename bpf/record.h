@@ -33,6 +33,8 @@ enum {
 	/* More ancestors than the programs climb: the loader decides whether
 	 * the task belongs to the subtree. */
 	TASK_UNDECIDED = 1 << 1,
+	/* Its own pid object was found in the idr of target.ns. */
+	TASK_FROM_IDR = 1 << 2,
 };
 
 /* Written up to numbers[pid_level]. */
@@ -52,10 +54,9 @@ struct record_task {
 	u64 user_namespace;
 	u64 child_namespace;
 	u64 start_time;
-	u64 jobctl;
+	u32 jobctl; /* JOBCTL_STOP_SIGMASK of it */
 	u32 exit_state;
-	u32 run_state;
-	u32 task_flags;
+	u32 task_flags; /* PF_EXITING and PF_KTHREAD */
 	u32 signal_flags;
 	u32 ptrace;
 	s32 exit_code;
@@ -73,7 +74,7 @@ struct record_task {
 	u32 pid_level;
 	struct record_number numbers[MAX_NUMBERS];
 };
-_Static_assert(sizeof(struct record_task) == 200 + 33 * 16, "record_task");
+_Static_assert(sizeof(struct record_task) == 192 + 33 * 16, "record_task");
 
 /* record_pid.marks: bits 0-3 are the uses, 1 << PIDTYPE_*. */
 enum {

@@ -195,7 +195,6 @@ func (l *lift) addTasks() {
 
 // setState is the kernel's way to say what forest.Task says.
 func (l *lift) setState(k *Task, t *forest.Task) {
-	k.RunState = 1
 	k.ExitCode = t.ExitCode
 	if t.GroupExit {
 		k.SignalFlags, k.GroupExitCode = signalGroupExit, t.GroupExitCode

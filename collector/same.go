@@ -77,30 +77,62 @@ func changedField(a, b *forest.Task) string {
 }
 
 // sameSnapshot reports whether two passes saw the same in the same order, down
-// to the addresses, but for what says nothing about a forest: whether a task
-// is on a processor, and what it is just doing there. Different snapshots can
-// still be of the same forest.
+// to the addresses, but for what says nothing about a forest: what a task is just
+// doing, how many numbers a namespace has given, and where the cursor is of one
+// in which everybody on the machine forks. Different snapshots can still be of
+// the same forest.
 func sameSnapshot(a, b *Snapshot) bool {
-	if a.Root != b.Root || a.Namespace != b.Namespace || a.Self != b.Self || a.Walked != b.Walked ||
-		len(a.Tasks) != len(b.Tasks) {
-		return false
-	}
-	for i := range a.Tasks {
-		t, u := a.Tasks[i], &b.Tasks[i]
-		t.RunState = u.RunState
-		t.TaskFlags = t.TaskFlags&(pfExiting|pfKthread) | u.TaskFlags&^(pfExiting|pfKthread)
-		t.Jobctl = t.Jobctl&jobctlStopSigmask | u.Jobctl&^jobctlStopSigmask
-		if t != *u {
-			return false
-		}
-	}
-	return slices.Equal(a.IDR, b.IDR) &&
-		slices.EqualFunc(a.Pids, b.Pids, samePid) &&
-		slices.Equal(a.Namespaces, b.Namespaces) &&
+	return a.Root == b.Root && a.Namespace == b.Namespace && a.Self == b.Self && a.Walked == b.Walked &&
+		sameRecords(a.Tasks, b.Tasks, sameTask) &&
+		sameRecords(a.Pids, b.Pids, samePid) &&
+		sameRecords(a.IDR, b.IDR, func(x, y *ID) bool { return *x == *y }) &&
+		slices.EqualFunc(a.Namespaces, b.Namespaces, a.sameNamespace) &&
 		slices.EqualFunc(a.UserNamespaces, b.UserNamespaces, sameKernelUserNamespace)
 }
 
-func samePid(a, b Pid) bool {
+// sameRecords also knows two names of one list.
+func sameRecords[R any](a, b []R, same func(x, y *R) bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	if len(a) == 0 || &a[0] == &b[0] {
+		return true
+	}
+	for i := range a {
+		if !same(&a[i], &b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameTask(a, b *Task) bool {
+	t := *a
+	t.TaskFlags = t.TaskFlags&(pfExiting|pfKthread) | b.TaskFlags&^(pfExiting|pfKthread)
+	t.Jobctl = t.Jobctl&jobctlStopSigmask | b.Jobctl&^jobctlStopSigmask
+	return t == *b
+}
+
+// sameNamespace: of those above the root's nothing but their place counts.
+func (s *Snapshot) sameNamespace(a, b Namespace) bool {
+	a.Allocated = a.Allocated&PidnsAdding | b.Allocated&^PidnsAdding
+	if a != b && s.isAbove(&a) {
+		a.Cursor, a.PidMax, a.Allocated, a.Reaper = b.Cursor, b.PidMax, b.Allocated, b.Reaper
+	}
+	return a == b
+}
+
+// isAbove reports whether a namespace's level is above the root task's.
+func (s *Snapshot) isAbove(ns *Namespace) bool {
+	for i := range s.Namespaces {
+		if s.Namespaces[i].ID == s.Namespace {
+			return ns.Level < s.Namespaces[i].Level
+		}
+	}
+	return false
+}
+
+func samePid(a, b *Pid) bool {
 	return a.ID == b.ID && a.Namespace == b.Namespace && a.Level == b.Level &&
 		a.HasPID == b.HasPID && a.HasTGID == b.HasTGID && a.HasPGID == b.HasPGID && a.HasSID == b.HasSID &&
 		slices.Equal(a.Numbers, b.Numbers)

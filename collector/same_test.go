@@ -74,14 +74,16 @@ func TestDifferenceSeesEveryField(t *testing.T) {
 	})
 }
 
-// And none of a snapshot, but for what a task is just doing.
+// And none of a snapshot, but for what a task is just doing and what goes on in
+// the machine's own namespace, which is the first.
 func TestSameSnapshotSeesEveryField(t *testing.T) {
 	fresh := func() *Snapshot { return liftForest(foresttest.Sample(), 1, 5) }
 	a := fresh()
 	if !sameSnapshot(a, fresh()) {
 		t.Fatal("a snapshot is not the same as itself")
 	}
-	volatile := []string{"Tasks.RunState", "Tasks.TaskFlags"}
+	volatile := []string{"Tasks.TaskFlags",
+		"Namespaces.Allocated", "Namespaces.Cursor", "Namespaces.PidMax", "Namespaces.Reaper"}
 	eachField(fresh, func(name string, b *Snapshot) {
 		if sameSnapshot(a, b) != slices.Contains(volatile, name) {
 			t.Errorf("%s: is it the same? %t", name, sameSnapshot(a, b))
@@ -91,5 +93,19 @@ func TestSameSnapshotSeesEveryField(t *testing.T) {
 	b.Tasks[0].TaskFlags ^= pfExiting
 	if sameSnapshot(a, b) {
 		t.Error("an exit went unnoticed")
+	}
+	for what, change := range map[string]func(*Namespace){
+		"cursor":                 func(ns *Namespace) { ns.Cursor++ },
+		"pid_max":                func(ns *Namespace) { ns.PidMax++ },
+		"reaper":                 func(ns *Namespace) { ns.Reaper++ },
+		"end of pid allocations": func(ns *Namespace) { ns.Allocated ^= PidnsAdding },
+	} {
+		for i := range a.Namespaces {
+			b := fresh()
+			above := b.Namespaces[i].Level == 0
+			if change(&b.Namespaces[i]); sameSnapshot(a, b) != above {
+				t.Errorf("namespace %d: a change of its %s: is it the same? %t", i, what, !above)
+			}
+		}
 	}
 }

@@ -13,7 +13,8 @@ type ID uint64
 // objects that the tasks use, the namespace of each with all its ancestors and
 // owners, pid_ns_for_children, the user namespaces of the tasks with theirs up
 // to the initial one. What is missing counts as a change during the pass; only
-// a parent may be outside.
+// a parent may be outside. Once made, nobody changes it: two Snapshots may refer
+// to the same records.
 type Snapshot struct {
 	Root      ID // the root task
 	Namespace ID // the root task's own pid namespace
@@ -53,7 +54,6 @@ type Task struct {
 	ParentTGID ID
 
 	ExitState     uint32 // task_struct.exit_state (EXIT_ZOMBIE 0x20, EXIT_DEAD 0x10)
-	RunState      uint32 // task_struct.__state
 	TaskFlags     uint32 // task_struct.flags (PF_EXITING 0x4, PF_KTHREAD 0x200000)
 	SignalFlags   uint32 // signal_struct.flags (SIGNAL_STOP_STOPPED 0x1, SIGNAL_GROUP_EXIT 0x4)
 	Jobctl        uint64 // task_struct.jobctl (low 16 bits: the stop signal)

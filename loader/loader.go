@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
@@ -69,8 +70,12 @@ type Loader struct {
 	target   bpf.PidsTarget
 	watching []link.Link
 	passes   uint32
-	size     int // records of the last pass, to size the next by
+	last     *collector.Snapshot // what the last pass showed
 	walkErr  error
+
+	spec   *ebpf.CollectionSpec
+	kernel *btf.Spec  // the types that the programs are fitted to
+	types  *btf.Cache // and those that they attach to
 }
 
 var _ collector.Source = (*Loader)(nil)
@@ -78,10 +83,10 @@ var _ collector.Source = (*Loader)(nil)
 // Open loads the programs, finds the target and begins to watch it.
 //
 // The root process is found without a race: a pidfd is opened first, then the
-// iterator looks for the process with that number in the caller's namespace and
-// notes its pid object, then the pidfd must still name a process. A number
-// cannot pass to another process while the first has not been reaped, so the
-// object is the pidfd's.
+// programs look for that number in the caller's namespace and note its pid
+// object, then the pidfd must still name a process. A number cannot pass to
+// another process while the first has not been reaped, so the object is the
+// pidfd's.
 //
 // Errors: ErrNoProcess, ErrNotVisible, ErrNotInit, ErrSelf, ErrNotPermitted (a
 // *PermissionError), ErrNoBTF, ErrUnsupported.
@@ -102,26 +107,26 @@ func open(target Target, ringBytes uint32) (_ *Loader, err error) {
 			return nil, err
 		}
 	}
-	l.coll, l.walkErr, err = load(wanted{
-		walk:      target.Scope != Subtree,
-		watch:     !target.Unwatched,
-		ringBytes: ringBytes,
-		types:     target.Types,
-	})
-	if err != nil {
+	if err := l.prepare(target.Types, ringBytes); err != nil {
+		return nil, err
+	}
+	names := programsOf(l.guess())
+	if !target.Unwatched {
+		names = append(names, watchers()...)
+	}
+	if err := l.need(names...); err != nil {
 		return nil, err
 	}
 	if l.ring, err = ringbuf.NewReader(l.coll.Maps[bpf.PidsMapRing]); err != nil {
 		return nil, explain("open the ring buffer", err)
 	}
-	l.iter, err = link.AttachIter(link.IterOptions{Program: l.coll.Programs[bpf.PidsProgTasks]})
-	if err != nil {
-		return nil, explain("attach the task iterator", err)
-	}
 	if err := l.find(pid); err != nil {
 		return nil, err
 	}
 	if err := l.choose(target.PID); err != nil {
+		return nil, err
+	}
+	if err := l.need(programsOf(l.scope)...); err != nil {
 		return nil, err
 	}
 	if !target.Unwatched {
@@ -159,37 +164,6 @@ func (l *Loader) pin(pid int) (int, error) {
 // alive reports whether the root process has not been reaped.
 func (l *Loader) alive() bool {
 	return l.pidfd < 0 || !errors.Is(unix.PidfdSendSignal(l.pidfd, 0, nil, 0), unix.ESRCH)
-}
-
-// find runs the iterator up to the process with number pid in the caller's
-// namespace, which is the one that the iterator enumerates.
-func (l *Loader) find(pid int) error {
-	l.target = bpf.PidsTarget{Nr: int32(pid)}
-	if err := l.set(bpf.PidsVarTarget, &l.target); err != nil {
-		return err
-	}
-	if err := l.read(func() (bool, error) {
-		if err := l.get(bpf.PidsVarTarget, &l.target); err != nil {
-			return false, err
-		}
-		var p bpf.PidsPass
-		if err := l.get(bpf.PidsVarPass, &p); err != nil {
-			return false, err
-		}
-		if p.Drift != 0 {
-			return false, fmt.Errorf("struct upid is not {int nr; struct pid_namespace *ns}: %w (kernel %s)", ErrUnsupported, release())
-		}
-		return l.target.Pid == 0, nil
-	}); err != nil {
-		return err
-	}
-	switch {
-	case !l.alive():
-		return fmt.Errorf("process %d: %w: it ended just now", pid, ErrNoProcess)
-	case l.target.Pid == 0:
-		return fmt.Errorf("process %d: %w: it exists, but this kernel hides it", pid, ErrNotVisible)
-	}
-	return nil
 }
 
 // choose decides the scope, and refuses those that the target does not fit.

@@ -26,10 +26,15 @@ var errClosed = fmt.Errorf("loader: %w", os.ErrClosed)
 const firstSize = 1 << 15
 
 // Snapshot makes one pass: over the tasks, and for a container or a machine
-// over the namespace's pid objects. It costs about 1 microsecond a task.
+// over the namespace's pid objects. For a container it is one walk of the
+// namespace's idr, where that can be walked, else the iterator over all tasks of
+// the machine. It costs about half a microsecond a task.
 //
-// Errors: ErrNoProcess when the root ended; ErrSelf when this process turns out
-// to be in the subtree; that of ctx.
+// What it shows may share records with the Snapshot before: nobody may change
+// either.
+//
+// Errors: ErrNoProcess when the root ended; ErrNotVisible when the kernel hides
+// it; ErrSelf when this process turns out to be in the subtree; that of ctx.
 func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,29 +42,67 @@ func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
 		return nil, errClosed
 	}
 	l.passes++
-	recs := newRecords(max(l.size+l.size/16, firstSize))
-	if err := l.passTasks(ctx, recs); err != nil {
+	recs, walked, err := l.pass(ctx)
+	if err != nil {
 		return nil, err
-	}
-	walked := false
-	if l.scope != Subtree && l.walkErr == nil {
-		var err error
-		if walked, err = l.walk(ctx, recs); err != nil {
-			return nil, err
-		}
 	}
 	s := recs.finish()
 	dropOutsiders(s, recs.undecided)
-	l.size = max(len(s.Tasks), len(s.Pids))
 	s.Walked = walked
 	if !walked {
 		s.IDR = nil
 	}
 	s.Namespace = collector.ID(l.target.Ns)
 	s.Self = collector.ID(l.target.Self)
-	if l.scope == Machine {
-		return s, nil
+	if l.scope != Machine {
+		if err := l.findRoot(s); err != nil {
+			return nil, err
+		}
 	}
+	l.last = s
+	return s, nil
+}
+
+// pass reads the tasks and the pid objects.
+func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err error) {
+	size := firstSize
+	if l.last != nil {
+		n := max(len(l.last.Tasks), len(l.last.Pids))
+		size = max(size, n+n/16)
+	}
+	if l.scope == Container && l.walkErr == nil {
+		if recs, err = l.begin(size); err != nil {
+			return nil, false, err
+		}
+		if walked, err = l.walk(ctx, recs); walked || err != nil {
+			return recs, walked, err
+		}
+	}
+	if err := l.needTasks(); err != nil {
+		return nil, false, err
+	}
+	if recs, err = l.begin(size); err != nil {
+		return nil, false, err
+	}
+	if err := l.passTasks(ctx, recs); err != nil {
+		return nil, false, err
+	}
+	if l.scope == Machine && l.walkErr == nil {
+		walked, err = l.walk(ctx, recs)
+	}
+	return recs, walked, err
+}
+
+// begin makes the programs forget what they have shown.
+func (l *Loader) begin(size int) (*records, error) {
+	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
+		return nil, err
+	}
+	return newRecords(l.last, size), nil
+}
+
+// findRoot finds the root task in a pass.
+func (l *Loader) findRoot(s *collector.Snapshot) error {
 	for i := range s.Tasks {
 		t := &s.Tasks[i]
 		// Not by address: an exec by another thread changes that.
@@ -67,29 +110,29 @@ func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
 			s.Root = t.ID
 		}
 		if t.ID == s.Self {
-			return nil, fmt.Errorf("process %d: %w", l.pid, ErrSelf)
+			return fmt.Errorf("process %d: %w", l.pid, ErrSelf)
 		}
 	}
-	if s.Root == 0 || !l.alive() {
-		return nil, fmt.Errorf("process %d: %w: it ended while it was looked at", l.pid, ErrNoProcess)
+	switch {
+	case !l.alive():
+		return fmt.Errorf("process %d: %w: it ended while it was looked at", l.pid, ErrNoProcess)
+	case s.Root == 0:
+		return fmt.Errorf("process %d: %w: it exists, but no pass over tasks shows it", l.pid, ErrNotVisible)
 	}
-	return s, nil
+	return nil
 }
 
 // passTasks runs the task iterator to its end, emptying the ring whenever the
 // kernel pauses.
 func (l *Loader) passTasks(ctx context.Context, recs *records) error {
-	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
-		return err
-	}
 	stuck := 0
 	return l.read(func() (bool, error) {
-		before := len(recs.snapshot.Tasks)
+		before := recs.tasks
 		if err := l.drain(recs); err != nil {
 			return false, err
 		}
 		// What one task needs is a few hundred records at most.
-		if stuck++; len(recs.snapshot.Tasks) > before {
+		if stuck++; recs.tasks > before {
 			stuck = 0
 		}
 		if stuck > 10_000 {

@@ -234,17 +234,17 @@ func (v *view) compareState(t *testing.T, task *collector.Task, p *procTask) {
 		got = "Z"
 	case task.ExitState != 0:
 		got = "X"
-	case task.RunState&4 != 0:
-		got = "T"
-	case task.RunState&8 != 0:
+	case task.Ptrace != 0:
 		got = "t"
+	case task.SignalFlags&1 != 0:
+		got = "T"
 	}
 	want := letter
 	if !slices.Contains([]string{"Z", "X", "T", "t"}, want) {
 		want = "live"
 	}
 	if got != want {
-		t.Errorf("task %d: state: got %s (exit_state %#x, state %#x), /proc has %s", p.tid, got, task.ExitState, task.RunState, letter)
+		t.Errorf("task %d: state: got %s (exit_state %#x, signal flags %#x), /proc has %s", p.tid, got, task.ExitState, task.SignalFlags, letter)
 	}
 }
 

@@ -6,24 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/bpf"
 )
-
-// watchers are the programs that count what happens to the target, by the raw
-// tracepoint that each is for.
-var watchers = map[string]string{
-	bpf.PidsProgWatchNewtask: "task_newtask",
-	bpf.PidsProgWatchExec:    "sched_process_exec",
-	bpf.PidsProgWatchExit:    "sched_process_exit",
-	bpf.PidsProgWatchSyscall: "sys_exit",
-}
 
 // syscalls are the numbers that this architecture gives to the system calls
 // that watch_syscall counts: one object serves all architectures.
@@ -35,63 +28,45 @@ var syscalls = map[string]uint32{
 	bpf.PidsVarNrPrctl:   unix.SYS_PRCTL,
 }
 
-// wanted says what to load.
-type wanted struct {
-	walk, watch bool
-	ringBytes   uint32 // a power of two, at least a page; 0 for the default
-	types       *Types // nil: those of /sys/kernel/btf/vmlinux
-}
-
-func (w wanted) programs() []string {
-	names := []string{bpf.PidsProgTasks}
-	if w.walk {
-		names = append(names, bpf.PidsProgWalkIdr)
+// programsOf are the programs that find and look at a target.
+func programsOf(scope Scope) []string {
+	names := []string{bpf.PidsProgFind}
+	if scope != Container {
+		names = append(names, bpf.PidsProgTasks)
 	}
-	if w.watch {
-		for name := range watchers {
-			names = append(names, name)
-		}
+	if scope != Subtree {
+		names = append(names, bpf.PidsProgWalkIdr)
 	}
 	return names
 }
 
-// load loads the programs that are wanted and no others: each costs a few
-// milliseconds. If only the walk cannot be had, walkErr says why.
-func load(w wanted) (coll *ebpf.Collection, walkErr, err error) {
-	spec, err := bpf.LoadPids()
-	if err != nil {
-		return nil, nil, err
+// prepare makes the maps and reads the kernel's types, unless types has them.
+// ringBytes is a power of two, at least a page, or 0 for the default.
+func (l *Loader) prepare(types *Types, ringBytes uint32) (err error) {
+	if l.spec, err = bpf.LoadPids(); err != nil {
+		return err
 	}
-	if w.ringBytes != 0 {
-		spec.Maps[bpf.PidsMapRing].MaxEntries = w.ringBytes
+	if ringBytes != 0 {
+		l.spec.Maps[bpf.PidsMapRing].MaxEntries = ringBytes
 	}
 	for name, nr := range syscalls {
-		if err := spec.Variables[name].Set(nr); err != nil {
-			return nil, nil, fmt.Errorf("set %s: %w", name, err)
+		if err := l.spec.Variables[name].Set(nr); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	// Making the maps takes a few milliseconds too, and no types.
 	made := make(chan error, 1)
 	go func() {
 		var err error
-		coll, err = loadMaps(spec)
+		l.coll, err = loadMaps(l.spec)
 		made <- err
 	}()
-	types := btf.NewCache()
-	kernel, err := w.kernelTypes(types)
+	l.types = btf.NewCache()
+	l.kernel, err = kernelTypes(types, l.types)
 	if mapsErr := <-made; err == nil {
 		err = mapsErr
 	}
-	if err == nil {
-		walkErr, err = loadPrograms(coll, spec, kernel, types, w.programs())
-	}
-	if err != nil {
-		if coll != nil {
-			coll.Close()
-		}
-		return nil, nil, err
-	}
-	return coll, walkErr, nil
+	return err
 }
 
 // loadMaps makes the maps and the variables in them.
@@ -101,39 +76,62 @@ func loadMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
 	return loadCollection(maps, ebpf.CollectionOptions{})
 }
 
-// loadPrograms adds programs to coll, which has their maps. What the verifier
-// does for one does not wait for another.
-func loadPrograms(coll *ebpf.Collection, spec *ebpf.CollectionSpec, kernel *btf.Spec, types *btf.Cache, names []string) (walkErr, err error) {
+// need loads programs that are not loaded yet: no others, as each costs up to a
+// few milliseconds, and side by side, as what the verifier does for one does not
+// wait for another. Programs that read an idr may be missing afterwards: walkErr
+// says why.
+func (l *Loader) need(names ...string) error {
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return l.coll.Programs[name] != nil || l.walkErr != nil && readsIDR(name)
+	})
 	progs, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
-		all.Go(func() { progs[i], errs[i] = loadProgram(coll, spec, kernel, types, name) })
+		all.Go(func() { progs[i], errs[i] = l.loadProgram(name) })
 	}
 	all.Wait()
+	var err error
 	for i, name := range names {
 		switch {
 		case errs[i] == nil:
-			coll.Programs[name] = progs[i]
-		case name == bpf.PidsProgWalkIdr && !errors.Is(errs[i], ErrNotPermitted):
-			walkErr = errs[i]
+			l.coll.Programs[name] = progs[i]
+		case readsIDR(name) && !errors.Is(errs[i], ErrNotPermitted):
+			l.walkErr = errs[i]
 		case err == nil:
 			err = errs[i]
 		}
 	}
-	return walkErr, err
+	return err
+}
+
+func readsIDR(name string) bool { return name == bpf.PidsProgWalkIdr || name == bpf.PidsProgFind }
+
+// needTasks makes the task iterator ready.
+func (l *Loader) needTasks() (err error) {
+	if l.iter != nil {
+		return nil
+	}
+	if err := l.need(bpf.PidsProgTasks); err != nil {
+		return err
+	}
+	l.iter, err = link.AttachIter(link.IterOptions{Program: l.coll.Programs[bpf.PidsProgTasks]})
+	if err != nil {
+		return explain("attach the task iterator", err)
+	}
+	return nil
 }
 
 // loadProgram loads one program on the maps of coll.
-func loadProgram(coll *ebpf.Collection, spec *ebpf.CollectionSpec, kernel *btf.Spec, types *btf.Cache, name string) (*ebpf.Program, error) {
-	one := *spec
-	one.Programs = map[string]*ebpf.ProgramSpec{name: spec.Programs[name]}
+func (l *Loader) loadProgram(name string) (*ebpf.Program, error) {
+	one := *l.spec
+	one.Programs = map[string]*ebpf.ProgramSpec{name: l.spec.Programs[name]}
 	one.Variables = nil
 	loaded, err := loadCollection(one.Copy(), ebpf.CollectionOptions{
-		MapReplacements: coll.Maps,
+		MapReplacements: l.coll.Maps,
 		// For finding what a program attaches to.
-		Cache: types,
+		Cache: l.types,
 		// Said explicitly, or the types of all modules are read as well.
-		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
+		Programs: ebpf.ProgramOptions{KernelTypes: l.kernel},
 	})
 	if err != nil {
 		return nil, err
@@ -158,9 +156,9 @@ func loadCollection(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*eb
 // kernelTypes are the types that the programs are fitted to. Reading those of
 // the running kernel is the largest part of loading (10 of 35 ms for 130,000
 // types), so it is done once.
-func (w wanted) kernelTypes(types *btf.Cache) (*btf.Spec, error) {
-	if w.types != nil {
-		return w.types.spec, nil
+func kernelTypes(file *Types, types *btf.Cache) (*btf.Spec, error) {
+	if file != nil {
+		return file.spec, nil
 	}
 	spec, err := types.Kernel()
 	switch {

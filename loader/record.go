@@ -22,6 +22,7 @@ const (
 const (
 	taskSubreaper = 1 << 0
 	taskUndecided = 1 << 1
+	taskFromIDR   = 1 << 2
 
 	pidUsesMask = 0xf // 1 << PIDTYPE_{PID,TGID,PGID,SID}
 	pidFromIDR  = 1 << 4
@@ -35,51 +36,11 @@ const (
 
 var errShort = errors.New("record ends early")
 
-// cursor reads the fields of a record one after the other, in the order of its
-// C struct. Reading beyond the end gives zeros and is remembered.
-type cursor struct {
-	b     []byte
-	short bool
-}
-
-func (c *cursor) take(n int) []byte {
-	if len(c.b) < n {
-		c.b, c.short = nil, true
-		return make([]byte, n)
-	}
-	b := c.b[:n]
-	c.b = c.b[n:]
-	return b
-}
-
-func (c *cursor) u32() uint32      { return binary.LittleEndian.Uint32(c.take(4)) }
-func (c *cursor) s32() int32       { return int32(c.u32()) }
-func (c *cursor) u64() uint64      { return binary.LittleEndian.Uint64(c.take(8)) }
-func (c *cursor) id() collector.ID { return collector.ID(c.u64()) }
-func (c *cursor) bytes(dst []byte) { copy(dst, c.take(len(dst))) }
-func (c *cursor) skip(n int)       { c.take(n) }
-func (c *cursor) done(k string) error {
-	switch {
-	case c.short:
-		return fmt.Errorf("%s: %w", k, errShort)
-	case len(c.b) > 0:
-		return fmt.Errorf("%s: %d bytes too many", k, len(c.b))
-	}
-	return nil
-}
-
-// idMaps are the id maps of a user namespace, which come in parts.
-type idMaps struct {
-	uid, gid []collector.Extent
-}
-
-// userNamespace is a user namespace whose maps may not be complete.
-type userNamespace struct {
-	collector.UserNamespace
-	uids, gids int // how many extents its maps have
-}
-
-// records collects what the programs write into the ring, one pass at a time.
+// records collects what the programs write into the ring in one pass.
+//
+// A second pass over a target at rest shows what the first did, in the same
+// order. As long as it does, nothing is stored: the records are compared with
+// the last snapshot, to whose tasks and pid objects the new one then refers.
 type records struct {
 	snapshot       *collector.Snapshot
 	maps           map[collector.ID]*idMaps
@@ -88,17 +49,46 @@ type records struct {
 	undecided map[collector.ID]bool
 	// numbers is where Pid.Numbers are cut from, a few thousand at a time.
 	numbers []int32
+
+	last *collector.Snapshot // nil once something differed
+	seen struct{ tasks, pids, idr int }
+	size int // records to make room for
+
+	tasks int // how many were added
 }
 
-func newRecords(sizeHint int) *records {
-	return &records{
-		snapshot: &collector.Snapshot{
-			Tasks: make([]collector.Task, 0, sizeHint),
-			Pids:  make([]collector.Pid, 0, sizeHint),
-		},
+// newRecords begins a pass. last may be nil.
+func newRecords(last *collector.Snapshot, sizeHint int) *records {
+	r := &records{
+		snapshot:  new(collector.Snapshot),
 		maps:      make(map[collector.ID]*idMaps),
 		undecided: make(map[collector.ID]bool),
+		last:      last,
+		size:      sizeHint,
 	}
+	if last == nil {
+		r.makeRoom()
+	}
+	return r
+}
+
+func (r *records) makeRoom() {
+	r.snapshot.Tasks = make([]collector.Task, 0, r.size)
+	r.snapshot.Pids = make([]collector.Pid, 0, r.size)
+	r.snapshot.IDR = make([]collector.ID, 0, r.size)
+}
+
+// part ends the comparison with the last snapshot, of which what was the same
+// is copied.
+func (r *records) part() {
+	if r.last == nil {
+		return
+	}
+	r.makeRoom()
+	r.snapshot.Tasks = append(r.snapshot.Tasks, r.last.Tasks[:r.seen.tasks]...)
+	r.snapshot.Pids = append(r.snapshot.Pids, r.last.Pids[:r.seen.pids]...)
+	r.snapshot.IDR = append(r.snapshot.IDR, r.last.IDR[:r.seen.idr]...)
+	r.last = nil
 }
 
 // add decodes one record. It keeps nothing of b.
@@ -106,9 +96,9 @@ func (r *records) add(b []byte) error {
 	c := &cursor{b: b}
 	switch kind := c.u32(); kind {
 	case recordTask:
-		return r.addTask(c)
+		return r.addTask(b)
 	case recordPid:
-		return r.addPid(c)
+		return r.addPid(b)
 	case recordNamespace:
 		return r.addNamespace(c)
 	case recordUserNamespace:
@@ -120,197 +110,165 @@ func (r *records) add(b []byte) error {
 	}
 }
 
-func (r *records) addTask(c *cursor) error {
-	r.snapshot.Tasks = append(r.snapshot.Tasks, collector.Task{})
-	t := &r.snapshot.Tasks[len(r.snapshot.Tasks)-1]
-	marks := c.u32()
-	t.Subreaper = marks&taskSubreaper != 0
-	t.ID = c.id()
-	t.RealParent = c.id()
-	t.GroupLeader = c.id()
-	t.PrevSibling = c.id()
-	t.PrevThread = c.id()
-	t.Pid = c.id()
-	t.TGID = c.id()
-	t.PGID = c.id()
-	t.SID = c.id()
-	t.ParentTGID = c.id()
-	t.UserNamespace = c.id()
-	t.ChildNamespace = c.id()
-	t.StartTime = c.u64()
-	t.Jobctl = c.u64()
-	t.ExitState = c.u32()
-	t.RunState = c.u32()
-	t.TaskFlags = c.u32()
-	t.SignalFlags = c.u32()
-	t.Ptrace = c.u32()
-	t.ExitCode = c.s32()
-	t.GroupExitCode = c.s32()
-	t.ExitSignal = c.s32()
-	t.PdeathSignal = c.s32()
-	t.NrThreads = c.s32()
-	t.UID = c.u32()
-	t.EUID = c.u32()
-	t.GID = c.u32()
-	t.EGID = c.u32()
-	c.bytes(t.Comm[:])
-	p, err := r.pid(c, t.Pid, c.u32(), c.u32())
+// Where the numbers of records begin, and how long each is.
+const (
+	taskHead   = 192
+	pidHead    = 24
+	numberSize = 16
+)
+
+// Tasks and pid objects are most of a pass: their fields are taken by offset,
+// which TestLayout compares with struct record_task and record_pid.
+func (r *records) addTask(b []byte) error {
+	if len(b) < taskHead {
+		return fmt.Errorf("task record: %w", errShort)
+	}
+	head := b[:taskHead:taskHead]
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(head[at:]) }
+	id := func(at int) collector.ID { return collector.ID(binary.LittleEndian.Uint64(head[at:])) }
+	marks := u32(4)
+	t := collector.Task{
+		Subreaper:      marks&taskSubreaper != 0,
+		ID:             id(8),
+		RealParent:     id(16),
+		GroupLeader:    id(24),
+		PrevSibling:    id(32),
+		PrevThread:     id(40),
+		Pid:            id(48),
+		TGID:           id(56),
+		PGID:           id(64),
+		SID:            id(72),
+		ParentTGID:     id(80),
+		UserNamespace:  id(88),
+		ChildNamespace: id(96),
+		StartTime:      binary.LittleEndian.Uint64(head[104:]),
+		Jobctl:         uint64(u32(112)),
+		ExitState:      u32(116),
+		TaskFlags:      u32(120),
+		SignalFlags:    u32(124),
+		Ptrace:         u32(128),
+		ExitCode:       int32(u32(132)),
+		GroupExitCode:  int32(u32(136)),
+		ExitSignal:     int32(u32(140)),
+		PdeathSignal:   int32(u32(144)),
+		NrThreads:      int32(u32(148)),
+		UID:            u32(152),
+		EUID:           u32(156),
+		GID:            u32(160),
+		EGID:           u32(164),
+		Comm:           [16]byte(head[168:184]),
+	}
+	p, err := newPidRecord(t.Pid, u32(184), u32(188), b[taskHead:])
 	if err != nil {
-		r.snapshot.Tasks = r.snapshot.Tasks[:len(r.snapshot.Tasks)-1]
 		return fmt.Errorf("task record: %w", err)
 	}
-	if err := c.done("task record"); err != nil {
-		r.snapshot.Tasks = r.snapshot.Tasks[:len(r.snapshot.Tasks)-1]
-		return err
-	}
-	r.snapshot.Pids = append(r.snapshot.Pids, p)
 	if marks&taskUndecided != 0 {
+		r.part() // what the last snapshot has was decided
 		r.undecided[t.ID] = true
 	}
+	if n := r.seen.tasks; r.last != nil && (n == len(r.last.Tasks) || r.last.Tasks[n] != t) {
+		r.part()
+	}
+	if r.last != nil {
+		r.seen.tasks++
+	} else {
+		r.snapshot.Tasks = append(r.snapshot.Tasks, t)
+	}
+	r.tasks++
+	r.keepPid(&p, marks&taskFromIDR != 0)
 	return nil
 }
 
-func (r *records) addPid(c *cursor) error {
-	marks, id, level := c.u32(), c.id(), c.u32()
-	c.skip(4)
-	p, err := r.pid(c, id, marks&^pidFromIDR, level)
+func (r *records) addPid(b []byte) error {
+	if len(b) < pidHead {
+		return fmt.Errorf("pid record: %w", errShort)
+	}
+	marks, level := binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[16:])
+	id := collector.ID(binary.LittleEndian.Uint64(b[8:]))
+	p, err := newPidRecord(id, marks&^pidFromIDR, level, b[pidHead:])
 	if err != nil {
 		return fmt.Errorf("pid record: %w", err)
 	}
-	if err := c.done("pid record"); err != nil {
-		return err
+	r.keepPid(&p, marks&pidFromIDR != 0)
+	return nil
+}
+
+// pidRecord is a pid object whose numbers are still in the ring.
+type pidRecord struct {
+	collector.Pid
+	numbers []byte
+}
+
+func newPidRecord(id collector.ID, uses, level uint32, numbers []byte) (pidRecord, error) {
+	switch {
+	case uses&^pidUsesMask != 0:
+		return pidRecord{}, fmt.Errorf("unknown uses %#x", uses)
+	case level > maxLevel:
+		return pidRecord{}, fmt.Errorf("level %d; the kernel has %d at most", level, maxLevel)
+	case len(numbers) < numberSize*(int(level)+1):
+		return pidRecord{}, errShort
+	case len(numbers) > numberSize*(int(level)+1):
+		return pidRecord{}, fmt.Errorf("%d bytes too many", len(numbers)-numberSize*(int(level)+1))
 	}
-	r.snapshot.Pids = append(r.snapshot.Pids, p)
-	if marks&pidFromIDR != 0 {
+	return pidRecord{collector.Pid{
+		ID:        id,
+		Level:     int(level),
+		Namespace: collector.ID(binary.LittleEndian.Uint64(numbers[numberSize*level+8:])),
+		HasPID:    uses&(1<<0) != 0,
+		HasTGID:   uses&(1<<1) != 0,
+		HasPGID:   uses&(1<<2) != 0,
+		HasSID:    uses&(1<<3) != 0,
+	}, numbers}, nil
+}
+
+func (p *pidRecord) number(level int) int32 {
+	return int32(binary.LittleEndian.Uint32(p.numbers[numberSize*level:]))
+}
+
+// is reports whether old is the same object with the same numbers and uses.
+func (p *pidRecord) is(old *collector.Pid) bool {
+	if p.ID != old.ID || p.Namespace != old.Namespace || p.Level != old.Level ||
+		p.HasPID != old.HasPID || p.HasTGID != old.HasTGID || p.HasPGID != old.HasPGID || p.HasSID != old.HasSID {
+		return false
+	}
+	for i, n := range old.Numbers {
+		if p.number(i) != n {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *records) keepPid(p *pidRecord, fromIDR bool) {
+	if n := r.seen.pids; r.last != nil && (n == len(r.last.Pids) || !p.is(&r.last.Pids[n])) {
+		r.part()
+	}
+	if n := r.seen.idr; r.last != nil && fromIDR && (n == len(r.last.IDR) || r.last.IDR[n] != p.ID) {
+		r.part()
+	}
+	if r.last != nil {
+		r.seen.pids++
+		if fromIDR {
+			r.seen.idr++
+		}
+		return
+	}
+	p.Numbers = r.takeNumbers(p.Level + 1)
+	for i := range p.Numbers {
+		p.Numbers[i] = p.number(i)
+	}
+	r.snapshot.Pids = append(r.snapshot.Pids, p.Pid)
+	if fromIDR {
 		r.snapshot.IDR = append(r.snapshot.IDR, p.ID)
 	}
-	return nil
 }
 
-// pid reads the numbers of a pid object.
-func (r *records) pid(c *cursor, id collector.ID, uses, level uint32) (collector.Pid, error) {
-	if uses&^pidUsesMask != 0 {
-		return collector.Pid{}, fmt.Errorf("unknown uses %#x", uses)
-	}
-	if level > maxLevel {
-		return collector.Pid{}, fmt.Errorf("level %d; the kernel has %d at most", level, maxLevel)
-	}
-	p := collector.Pid{
-		ID:      id,
-		Level:   int(level),
-		Numbers: r.cut(int(level) + 1),
-		HasPID:  uses&(1<<0) != 0,
-		HasTGID: uses&(1<<1) != 0,
-		HasPGID: uses&(1<<2) != 0,
-		HasSID:  uses&(1<<3) != 0,
-	}
-	for i := range p.Numbers {
-		p.Numbers[i] = c.s32()
-		c.skip(4)
-		p.Namespace = c.id()
-	}
-	return p, nil
-}
-
-// cut is a slice of n numbers; one allocation serves thousands.
-func (r *records) cut(n int) []int32 {
+// takeNumbers gives room for n numbers.
+func (r *records) takeNumbers(n int) []int32 {
 	if len(r.numbers) < n {
-		r.numbers = make([]int32, 8192)
+		r.numbers = make([]int32, 4096)
 	}
-	s := r.numbers[:n:n]
+	numbers := r.numbers[:n:n]
 	r.numbers = r.numbers[n:]
-	return s
-}
-
-func (r *records) addNamespace(c *cursor) error {
-	ns := collector.Namespace{
-		Level:     int(c.u32()),
-		ID:        c.id(),
-		Parent:    c.id(),
-		Owner:     c.id(),
-		Reaper:    c.id(),
-		Cursor:    c.u32(),
-		PidMax:    c.u32(),
-		Inode:     c.u32(),
-		Allocated: c.u32(),
-	}
-	if err := c.done("namespace record"); err != nil {
-		return err
-	}
-	r.snapshot.Namespaces = append(r.snapshot.Namespaces, ns)
-	return nil
-}
-
-func (r *records) addUserNamespace(c *cursor) error {
-	u := userNamespace{UserNamespace: collector.UserNamespace{
-		Level:    int(c.u32()),
-		ID:       c.id(),
-		Parent:   c.id(),
-		Flags:    uint32(c.u64()),
-		OwnerUID: c.u32(),
-		OwnerGID: c.u32(),
-		Inode:    c.u32(),
-	}}
-	u.uids, u.gids = int(c.u32()), int(c.u32())
-	c.skip(4)
-	if err := c.done("user namespace record"); err != nil {
-		return err
-	}
-	r.userNamespaces = append(r.userNamespaces, u)
-	return nil
-}
-
-func (r *records) addExtents(c *cursor) error {
-	which, id := c.u32(), c.id()
-	first, count := int(c.u32()), int(c.u32())
-	if first > maxExtents || count > maxExtents-first {
-		return fmt.Errorf("extents record: extents %d to %d; a map has %d at most", first, first+count, maxExtents)
-	}
-	part := make([]collector.Extent, count)
-	for i := range part {
-		part[i] = collector.Extent{First: c.u32(), Lower: c.u32(), Count: c.u32()}
-	}
-	if err := c.done("extents record"); err != nil {
-		return err
-	}
-	if which != extentsUID && which != extentsGID {
-		return fmt.Errorf("extents record: unknown map %d", which)
-	}
-	m := r.maps[id]
-	if m == nil {
-		m = new(idMaps)
-		r.maps[id] = m
-	}
-	if which == extentsUID {
-		m.uid = splice(m.uid, first, part)
-	} else {
-		m.gid = splice(m.gid, first, part)
-	}
-	return nil
-}
-
-// splice puts part into extents at index first. A part may come twice.
-func splice(extents []collector.Extent, first int, part []collector.Extent) []collector.Extent {
-	if missing := first + len(part) - len(extents); missing > 0 {
-		extents = append(extents, make([]collector.Extent, missing)...)
-	}
-	copy(extents[first:], part)
-	return extents
-}
-
-// finish is the snapshot of all records added. A user namespace whose maps were
-// written while they were read is left out, which says that the target changed.
-func (r *records) finish() *collector.Snapshot {
-	for _, u := range r.userNamespaces {
-		m := r.maps[u.ID]
-		if m == nil {
-			m = new(idMaps)
-		}
-		if len(m.uid) != u.uids || len(m.gid) != u.gids {
-			continue
-		}
-		u.UIDMap, u.GIDMap = m.uid, m.gid
-		r.snapshot.UserNamespaces = append(r.snapshot.UserNamespaces, u.UserNamespace)
-	}
-	return r.snapshot
+	return numbers
 }

@@ -159,10 +159,10 @@ func (l *layout) compare(got any, others ...string) {
 func TestLayoutTask(t *testing.T) {
 	l := newLayout(t, "record_task")
 	l.set("kind", recordTask)
-	l.set("marks", taskSubreaper|taskUndecided)
+	l.set("marks", taskSubreaper|taskUndecided|taskFromIDR)
 	l.set("pid_uses", 1<<0|1<<2)
 	l.set("pid_level", 3)
-	r := newRecords(0)
+	r := newRecords(nil, 0)
 	if err := r.add(l.until("numbers", 4, 16)); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestLayoutPid(t *testing.T) {
 		l.set("kind", recordPid)
 		l.set("marks", 1<<1|1<<3|pidFromIDR)
 		l.set("level", uint32(level))
-		r := newRecords(0)
+		r := newRecords(nil, 0)
 		if err := r.add(l.until("numbers", level+1, 16)); err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestLayoutPid(t *testing.T) {
 func TestLayoutNamespace(t *testing.T) {
 	l := newLayout(t, "record_namespace")
 	l.set("kind", recordNamespace)
-	r := newRecords(0)
+	r := newRecords(nil, 0)
 	if err := r.add(l.bytes); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestLayoutUserNamespace(t *testing.T) {
 	l.set("kind", recordUserNamespace)
 	l.set("nr_uid", 36)
 	l.set("nr_gid", 1)
-	r := newRecords(0)
+	r := newRecords(nil, 0)
 	if err := r.add(l.bytes); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func extents(t *testing.T, id uint64, which, first, count uint32) []byte {
 	copy(l.bytes[offset:], e.bytes)
 	b := l.until("extents", int(count), len(e.bytes))
 
-	r := newRecords(0)
+	r := newRecords(nil, 0)
 	if err := r.add(b); err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestIncompleteUserNamespaceIsLeftOut(t *testing.T) {
 	l.set("kind", recordUserNamespace)
 	l.set("nr_uid", 2)
 	l.set("nr_gid", 0)
-	r := newRecords(0)
+	r := newRecords(nil, 0)
 	if err := r.add(l.bytes); err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(l.bytes)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := newRecords(0)
+		r := newRecords(nil, 0)
 		before := append([]byte(nil), b...)
 		err := r.add(b)
 		if !bytes.Equal(before, b) {

@@ -21,8 +21,8 @@ const (
 )
 
 // walk reads the pid objects of the target's namespace out of its idr, one leaf
-// of 64 numbers a run. It reports false, and notes why in walkErr, when this
-// kernel cannot.
+// of 64 numbers a run, and for a Container the tasks that have them. It reports
+// false, and notes why in walkErr, when this kernel cannot.
 //
 // The namespace cannot go away meanwhile: the pidfd holds the root's pid object,
 // and that its namespace.

@@ -3,15 +3,29 @@
 package loader
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/cilium/ebpf/link"
 
 	"github.com/pidgraft/pidgraft/bpf"
 	"github.com/pidgraft/pidgraft/collector"
 )
 
+// tracepoints are the programs that count what happens to the target, by the raw
+// tracepoint that each is for.
+var tracepoints = map[string]string{
+	bpf.PidsProgWatchNewtask: "task_newtask",
+	bpf.PidsProgWatchExec:    "sched_process_exec",
+	bpf.PidsProgWatchExit:    "sched_process_exit",
+	bpf.PidsProgWatchSyscall: "sys_exit",
+}
+
+func watchers() []string { return slices.Collect(maps.Keys(tracepoints)) }
+
 // watch attaches the watchers.
 func (l *Loader) watch() error {
-	for prog, tracepoint := range watchers {
+	for prog, tracepoint := range tracepoints {
 		w, err := link.AttachRawTracepoint(link.RawTracepointOptions{
 			Name:    tracepoint,
 			Program: l.coll.Programs[prog],
