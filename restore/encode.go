@@ -28,6 +28,7 @@ type program struct {
 	committer int32
 	collected []bool // some actor sees the process end by wait
 	holds     int
+	stays     int32 // the outsider that stays, or 0
 }
 
 const birthIndex = 0 // index of the operation that makes Init, the first birth
@@ -120,7 +121,7 @@ func (g *program) checkOp(a int, op *plan.Op) error {
 	case plan.Clone:
 		return checkClone(op)
 	case plan.Kill, plan.Stop:
-		if !g.isActor(op.Child) || op.Signal < 1 || op.Signal > 64 {
+		if !g.isActor(op.Child) || op.Signal < 0 || op.Signal > 64 || op.Signal == 0 && op.Code == plan.Kill {
 			return fmt.Errorf("signal %d for actor %d", op.Signal, op.Child)
 		}
 	case plan.Reap, plan.Await:
@@ -158,6 +159,17 @@ func (g *program) checkOp(a int, op *plan.Op) error {
 		return g.checkHold(a)
 	case plan.Serve:
 		g.holds++
+	case plan.Stay:
+		if !slices.Contains(g.outsider, int32(a)) || g.stays != 0 {
+			return fmt.Errorf("only one outsider can stay")
+		}
+		g.holds++
+		g.stays = int32(a)
+	case plan.Spoil:
+		if op.Number < 1 {
+			return fmt.Errorf("%d births", op.Number)
+		}
+		return checkClone(op)
 	}
 	return nil
 }
@@ -308,7 +320,7 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 		NActors: uint32(len(actors)), NOps: uint32(len(ops)),
 		NBirths: uint32(len(g.plan.Births)), Init: plan.Init, Committer: uint32(g.committer),
 		NHolds: uint32(g.holds), RootNumber: g.rootNumber(),
-		Pdeath: g.pdeathOf(int(g.committer)), SelfPidfd: -1,
+		Pdeath: g.pdeathOf(int(g.committer)), SelfPidfd: -1, Stays: uint32(g.stays),
 	}
 	if g.opts.Memory == OwnMemory {
 		hdr.Flags |= stub.OwnMemory
@@ -390,6 +402,10 @@ func (g *program) encodeOp(out *stub.Op, op *plan.Op, d *data) {
 		}
 	case plan.UnshareUser, plan.SetIDs:
 		d.ids(op)
+	case plan.Spoil:
+		for _, n := range op.Numbers {
+			d.word(uint32(n))
+		}
 	case plan.Comm:
 		var comm [stub.CommSize]byte
 		copy(comm[:len(comm)-1], op.Text)
@@ -451,7 +467,9 @@ func (g *program) mark(ops []stub.Op) {
 			case plan.JoinPID, plan.JoinUser:
 				pidfd[op.Via] = pidfd[op.Via] || int(op.Via) != a
 			case plan.WriteMaps, plan.Kill:
-				pidfd[op.Child] = pidfd[op.Child] || a == plan.Restorer
+				pidfd[op.Child] = pidfd[op.Child] || a == plan.Restorer || g.unknown(a, &op)
+			case plan.Reap, plan.Await, plan.Stop:
+				pidfd[op.Child] = pidfd[op.Child] || g.unknown(a, &op)
 			}
 		}
 	}
@@ -460,4 +478,10 @@ func (g *program) mark(ops []stub.Op) {
 			ops[g.index(m)].Flags |= uint8(plan.Pidfd)
 		}
 	}
+}
+
+// unknown reports whether actor a knows the child of op, which another made,
+// by a descriptor only: it has no number in the forest for it.
+func (g *program) unknown(a int, op *plan.Op) bool {
+	return op.Child >= 0 && op.Pid == 0 && g.maker[op.Child].Actor != int32(a)
 }

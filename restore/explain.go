@@ -170,7 +170,7 @@ func (g *program) namespaceAt(task, level int) int {
 
 func systemCall(op *plan.Op) string {
 	switch op.Code {
-	case plan.Clone:
+	case plan.Clone, plan.Spoil:
 		return "clone3"
 	case plan.Reap, plan.Await, plan.Stop:
 		return "waitid"

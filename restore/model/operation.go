@@ -24,6 +24,8 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 		return e.join(a, s.task, op)
 	case plan.Keep:
 		return e.keep(a, s.task)
+	case plan.Spoil:
+		return e.spoil(s.task, op)
 	case plan.UnsharePID:
 		return k.Unshare(s.task, NewPID)
 	case plan.UnshareUser:
@@ -33,7 +35,11 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 	case plan.Comm:
 		return k.SetComm(s.task, op.Text)
 	case plan.SetIDs:
-		return k.SetIDs(s.task, IDs{UID: op.UID, EUID: op.EUID, GID: op.GID, EGID: op.EGID})
+		ids := IDs{UID: op.UID, EUID: op.EUID, GID: op.GID, EGID: op.EGID}
+		if op.Number == 1 {
+			return k.SetIDsKeepCaps(s.task, ids)
+		}
+		return k.SetIDs(s.task, ids)
 	case plan.Ignore:
 		return k.Ignore(s.task, op.Signal, op.Number != 0)
 	case plan.Pdeath:
@@ -62,11 +68,23 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 		return k.Kill(s.task, e.actors[op.Child].task, op.Signal)
 	case plan.Stop:
 		return e.stop(s.task, op)
-	case plan.Undumpable, plan.Nop, plan.Hold, plan.Perish, plan.Serve, plan.End:
+	case plan.Undumpable, plan.Nop, plan.Hold, plan.Perish, plan.Serve, plan.Stay, plan.End:
 		_, errno := k.actor(s.task)
 		return errno
 	}
 	return k.fail(EINVAL, "the model does not know this operation")
+}
+
+// spoil makes a first birth in an empty namespace fail, and more of them.
+func (e *executor) spoil(id TaskID, op *plan.Op) Errno {
+	want := EAGAIN
+	for range op.Number {
+		if _, errno := e.k.Clone(id, CloneArgs{SetTID: op.Numbers, ExitSignal: sigChld, FailLate: true}); errno != want {
+			return max(errno, EPERM)
+		}
+		want = ENOMEM
+	}
+	return 0
 }
 
 // stop stops a child that holds, which is when signals are unblocked.
@@ -77,8 +95,12 @@ func (e *executor) stop(id TaskID, op *plan.Op) Errno {
 	child := e.actors[op.Child].task
 	target := e.k.task(child).proc
 	target.blocked = false
-	if errno := e.k.Kill(id, child, op.Signal); errno != 0 {
-		return errno
+	e.k.takePending(target)
+	e.k.settle()
+	if op.Signal != 0 {
+		if errno := e.k.Kill(id, child, op.Signal); errno != 0 {
+			return errno
+		}
 	}
 	if !target.stopped {
 		return e.k.fail(EINVAL, "signal %d does not stop %s: its group is orphaned (rule 22)", op.Signal, e.name(op.Child))

@@ -210,3 +210,14 @@ func (k *Kernel) SetIDs(actor TaskID, ids IDs) Errno {
 	cur.cred = c
 	return 0
 }
+
+// SetIDsKeepCaps is SetIDs with SECBIT_NO_SETUID_FIXUP: capabilities stay.
+func (k *Kernel) SetIDsKeepCaps(actor TaskID, ids IDs) Errno {
+	t := k.task(actor)
+	caps := t != nil && t.cred.caps
+	errno := k.SetIDs(actor, ids)
+	if errno == 0 {
+		t.cred.caps = caps
+	}
+	return errno
+}

@@ -60,6 +60,8 @@ func (p *planner) below(n, top int32) bool {
 // canAdopt refuses adoptions that the kernel would send elsewhere.
 func (p *planner) canAdopt(t, via, k int32) bool {
 	switch leader := p.nodes[via].leader; {
+	case via == p.beside:
+		p.unsupported(k, "its parent is outside, where nobody is in session %s", p.f.TagName(p.need(k)))
 	case leader != via:
 		p.unsupported(k, "its parent is thread %s, and adoption goes to the first live thread of a process (kernel-rules 13)", p.name(t))
 	case p.nodes[k].signal != forest.SIGCHLD:

@@ -28,14 +28,10 @@ func (p *planner) grow() {
 	} else {
 		p.bearRoot()
 	}
-	p.growRest()
-	for _, top := range p.x.Tops()[1:] {
-		if len(p.refusals) > 0 {
-			return
-		}
-		p.spawn(p.outsider(), top)
-		p.growRest()
+	if p.beside != none && len(p.refusals) == 0 {
+		p.build(p.beside)
 	}
+	p.growRest()
 }
 
 // bearRoot starts with the root as the first task of the new namespace.
@@ -196,6 +192,9 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 		borne, waits := false, false
 		for i, t := range p.threadsOf(n) {
 			for p.nodes[n].next[i] < len(p.nodes[t].kids) && p.nodes[t].born {
+				if t == p.beside {
+					p.nextEntrant()
+				}
 				k := p.nodes[t].kids[p.nodes[n].next[i]]
 				if stop != free && p.need(k) == stop {
 					break
@@ -231,7 +230,7 @@ func (p *planner) ready(t, k int32) bool {
 	}
 	g, s := p.birthGroup(k), p.need(k)
 	if s != free && s != p.now(via).curSession {
-		if p.carrier(via, s, nd.signal) == none && !p.led(s) {
+		if p.carrier(via, s, nd.signal) == none && (!p.led(s) || t == p.beside) {
 			return false
 		}
 		return g == 0 || p.canFound(g)
@@ -433,7 +432,7 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		return
 	}
 	nd.curSession, nd.curGroup, nd.user = p.now(a).curSession, p.now(a).curGroup, p.now(a).user
-	nd.owner = p.now(a).owner
+	nd.ids = p.nodes[a].ids
 	p.nodes[a].lastBorn = ref
 	p.nodes[parent].lastKid = ref
 	if !nd.leads {

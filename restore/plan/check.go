@@ -95,8 +95,6 @@ func (p *planner) checkExited(i int32) {
 	switch {
 	case i == 0 && t.State == forest.Zombie:
 		p.unsupported(i, "the root has ended")
-	case p.isInit(i) && sig != 0 && sig != sigKill:
-		p.unsupported(i, "it is an init that ended by signal %d, which only a fault or reboot(2) does", sig)
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
 	case sig != 0 && t.State == forest.DeadLeader:
@@ -168,19 +166,8 @@ func (p *planner) checkParent(i int32) {
 		if p.holder == none && nd.signal != forest.SIGCHLD {
 			p.unsupported(i, "the root's exit signal is %d, not SIGCHLD", nd.signal)
 		}
-	case nd.parent != none:
-	case p.f.Tasks[i].State == forest.Zombie:
-		p.unsupported(i, "it entered the namespace from outside and has ended: its parent, which could wait for it, is not in the forest")
-	case nd.signal != forest.SIGCHLD:
-		p.unsupported(i, "it entered the namespace from outside with exit signal %d, not SIGCHLD", nd.signal)
-	case !nd.leads && nd.session != forest.Inherited:
-		p.unsupported(i, "it entered the namespace from outside, and is in session %s, which is led from inside", p.f.TagName(nd.session))
-	case p.isInit(i):
-		p.unsupported(i, "it is an init whose parent lives outside the forest")
-	case p.feelsDeath(i):
-		p.unsupported(i, "it entered the namespace from outside and has a parent-death signal")
-	case p.isStopped(i):
-		p.unsupported(i, "it entered the namespace from outside and is stopped: let it continue first")
+	case nd.parent == p.beside && (nd.signal == sigKill || nd.signal == sigStop):
+		p.unsupported(i, "it entered the namespace from outside, and its exit signal %d would end or stop its parent there", nd.signal)
 	}
 }
 
@@ -197,7 +184,7 @@ func (p *planner) checkInit(i int32) {
 func (p *planner) checkNamespace(ns int32) {
 	n := &p.f.Namespaces[ns]
 	switch {
-	case n.State == forest.Empty:
+	case n.State == forest.Empty || n.State == forest.Spoilt:
 	case n.State == forest.Dead && (p.x.Init(int(ns)) != 0 || p.onlyTaken(ns)):
 	case n.State != forest.Alive:
 		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) + " is " + n.State.String()})

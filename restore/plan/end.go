@@ -27,33 +27,11 @@ func (p *planner) discard(parent int32, signal int32) {
 
 // Signals with the same number on every architecture that is supported.
 const (
+	sigHup  = 1
+	sigInt  = 2
 	sigKill = 9
 	sigStop = 19
 )
-
-// setIDs gives a task that is about to end the ids that its status shows.
-func (p *planner) setIDs(i int32) {
-	t := &p.f.Tasks[i]
-	u := t.UserNamespace
-	if t.UID|t.EUID|t.GID|t.EGID == 0 && !p.now(i).owner {
-		return
-	}
-	op := Op{Code: SetIDs, Child: none}
-	ok := true
-	for _, id := range []struct {
-		to   *uint32
-		from uint32
-		uid  bool
-	}{{&op.UID, t.UID, true}, {&op.EUID, t.EUID, true}, {&op.GID, t.GID, false}, {&op.EGID, t.EGID, false}} {
-		in, found := p.idInside(u, id.from, id.uid)
-		*id.to, ok = in, ok && found
-	}
-	if !ok {
-		p.unsupported(i, "it ended with an id (uid %d, gid %d) that its user namespace does not map", t.UID, t.GID)
-		return
-	}
-	p.identity = append(p.identity, p.do(i, op, p.users[u].mapped))
-}
 
 // fence is where all changes of credentials are over. Each makes the shared
 // memory dumpable again, and a task must not die by a signal while it is
@@ -115,7 +93,7 @@ func (p *planner) endZombie(i int32) {
 	after := p.neededBy(i)
 	status := p.f.Tasks[i].WaitStatus()
 	sig := status & 0x7f
-	killed := sig != 0 && p.isInit(i)
+	killed := sig == sigKill && p.isInit(i)
 	if killed {
 		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
 		p.do(i, Op{Code: Perish, Child: none})

@@ -26,6 +26,37 @@ func (p *planner) outsider() int32 {
 	return n
 }
 
+// entrants makes those that entered the root namespace from outside children
+// of the outsider. Their order is not that of siblings.
+func (p *planner) entrants() {
+	tops := p.x.Tops()[1:]
+	if len(tops) == 0 {
+		return
+	}
+	by := p.outsider()
+	p.nodes[by].kids = slices.Clone(tops)
+	for _, k := range tops {
+		p.nodes[k].parent = by
+	}
+}
+
+// stays reports whether the outsider must stay as long as the forest: one of
+// its children has what would be lost with its parent.
+func (p *planner) stays() bool {
+	return p.beside != none && slices.ContainsFunc(p.nodes[p.beside].kids, func(k int32) bool {
+		return p.f.Tasks[k].State == forest.Zombie || p.nodes[k].signal != forest.SIGCHLD || p.feelsDeath(k) || p.isStopped(k)
+	})
+}
+
+// nextEntrant puts a child of the outsider that can be born now next.
+func (p *planner) nextEntrant() {
+	nd := &p.nodes[p.beside]
+	rest := nd.kids[nd.next[0]:]
+	if i := slices.IndexFunc(rest, func(k int32) bool { return p.ready(p.beside, k) }); i > 0 {
+		rest[0], rest[i] = rest[i], rest[0]
+	}
+}
+
 // fromOutside makes a helper in namespace ns, by the outsider.
 func (p *planner) fromOutside(ns int32, why string) int32 {
 	by := p.outsider()

@@ -42,7 +42,7 @@ func (p *planner) endHelpers() {
 			end(k)
 		}
 		delete(kids, n)
-		if n != p.holder && !p.nodes[n].ended {
+		if n != p.holder && !p.nodes[n].ended && (n != p.beside || !p.stays()) {
 			p.endHelper(n)
 		}
 	}
@@ -116,6 +116,10 @@ func (p *planner) rest() {
 	}
 	if p.holder != none {
 		p.do(p.holder, Op{Code: Serve, Child: none})
+	}
+	if p.stays() {
+		p.stopChildren(p.beside)
+		p.do(p.beside, Op{Code: Stay, Child: none})
 	}
 	p.doAs(Restorer, Op{Code: End, Child: none})
 }

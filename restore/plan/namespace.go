@@ -22,6 +22,9 @@ func (p *planner) takeNamespace(i int32) {
 			return
 		}
 		p.do(i, Op{Code: UnsharePID, Child: none, Number: int32(ns)})
+		if state == forest.Spoilt {
+			p.spoil(i, int32(ns))
+		}
 		return
 	}
 	init := p.initOf(int32(ns))
@@ -35,6 +38,32 @@ func (p *planner) takeNamespace(i int32) {
 		return
 	}
 	p.takePID(i, init)
+}
+
+// spoil makes the empty namespace ns, which i has for its children, one that
+// takes none. Its id cursor says how many tried. Numbers that nobody gets are
+// named if that never moved, as far as i can, so that no other cursor moves.
+func (p *planner) spoil(i, ns int32) {
+	op := Op{Code: Spoil, Child: none, Number: 1}
+	at := int32(p.f.Namespaces[ns].Parent)
+	if tries := p.f.Namespaces[ns].Cursor; tries > 0 {
+		op.Number = int32(tries) - 1
+	} else {
+		op.Numbers = append(op.Numbers, 1)
+	}
+	for ; op.Numbers != nil && at >= 0 && p.owns(p.now(i).user, p.f.Namespaces[at].Owner); at = int32(p.f.Namespaces[at].Parent) {
+		op.Numbers = append(op.Numbers, p.takeNumber(at))
+	}
+	after, unnamed := p.lastUnnamed, at >= 0
+	for ; at >= 0; at = int32(p.f.Namespaces[at].Parent) {
+		if !p.cursorMoves(at) {
+			p.unsupported(i, "the spoilt namespace that it holds moved the id cursor of namespace %s, which nobody could undo", p.nsName(at))
+			return
+		}
+	}
+	if done := p.do(i, op, after); unnamed {
+		p.lastUnnamed = done
+	}
 }
 
 // initOf is the node that is number 1 of namespace ns, or none.

@@ -52,7 +52,7 @@ type node struct {
 	stage       stage
 	next        []int // of a leader: by thread, the next child to bear
 	user        int32 // the user namespace it is in now; in a nested one it cannot name outer numbers
-	owner       bool  // has the effective ids of a user namespace's owner, or may have
+	ids         ids   // those it has now
 	takes       int32 // the init whose namespace it has for its children, or none
 	passing     bool  // a helper that ends as soon as its child is to be adopted
 	curParent   int32
@@ -153,6 +153,7 @@ func (p *planner) index() {
 	if held {
 		p.hold()
 	}
+	p.entrants()
 	p.ghosts = make(map[forest.Tag]int32)
 	for _, tag := range x.Ghosts() {
 		p.ghosts[tag] = none

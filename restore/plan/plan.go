@@ -42,7 +42,8 @@ const (
 	// task, whose credentials allow every number to be named, and ends.
 	RoleEntrant
 	// RoleOutsider is a process beside the new namespaces, of which those
-	// are born that enter from outside, and ends.
+	// are born that enter from outside. It ends, unless one of them could
+	// not have another parent.
 	RoleOutsider
 )
 
@@ -117,7 +118,8 @@ const (
 	Comm
 	// SetIDs sets the thread's real uid to UID and gid to GID, its
 	// effective and saved ones to EUID and EGID, all as they are called in
-	// the actor's user namespace: the groups first.
+	// the actor's user namespace: the groups first. With Number 1 it keeps
+	// its capabilities.
 	SetIDs
 	// Ignore sets the disposition of Signal to SIG_IGN (Number 1), which
 	// drops it if it is pending, or back to SIG_DFL (Number 0).
@@ -128,7 +130,8 @@ const (
 	Kill
 	// Stop sends Signal to the process of Child (Pid), all of whose threads
 	// are at their Hold, and waits until it has stopped; with Number 1 it
-	// lets wait report the stop (waitid with WSTOPPED), with 0 not.
+	// lets wait report the stop (waitid with WSTOPPED), with 0 not. Signal
+	// 0: the restorer sent it.
 	Stop
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable
@@ -139,6 +142,11 @@ const (
 	// PidMax writes Number to pid_max of the actor's namespace. Only on
 	// kernels that have one per namespace.
 	PidMax
+	// Spoil makes the first Clone in the empty namespace that the actor has
+	// for its children fail after its Numbers were given out: nobody can
+	// be born there any more (kernel-rules 5). Number is how often one is
+	// tried in all.
+	Spoil
 	// Nop does nothing; it waits for what it comes after.
 	Nop
 
@@ -151,13 +159,18 @@ const (
 	ExitThread
 	// ExitGroup ends the process with exit code Number (0 to 255).
 	ExitGroup
-	// Die kills the process by Signal, sent to itself.
+	// Die kills the process by Signal, sent to itself; an init by a fault
+	// that forces the signal, or by reboot(2) for SIGHUP and SIGINT.
 	Die
 	// Perish waits for another actor's Kill.
 	Perish
 	// Serve is the end of a holder's program: hold, reap whatever is
 	// adopted, and end with the status of the root.
 	Serve
+	// Stay is the end of the program of an outsider that must remain the
+	// parent of those that entered: it holds until Init ends, or runs a
+	// program, and collects nobody.
+	Stay
 	// End is the end of the restorer's program.
 	End
 )
@@ -166,8 +179,8 @@ var codes = [...]string{
 	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
 	"join-user", "keep", "unshare-pid", "unshare-user", "write-maps", "comm",
 	"set-ids", "ignore", "kill", "stop",
-	"undumpable", "pdeath", "cursor", "pid-max", "nop", "hold",
-	"exit-thread", "exit-group", "die", "perish", "serve", "end",
+	"undumpable", "pdeath", "cursor", "pid-max", "spoil", "nop", "hold",
+	"exit-thread", "exit-group", "die", "perish", "serve", "stay", "end",
 }
 
 func (c Code) String() string {

@@ -40,7 +40,7 @@ func (p *planner) settleHomes() {
 // way to get a child of s; then the deepest, since those above it can adopt,
 // and so can the leader of its process, which comes before its threads.
 func (p *planner) offerHome(s forest.Tag, t int32) {
-	if p.nodes[t].ns != int32(p.f.Pid(s).Namespace) {
+	if t != p.beside && p.nodes[t].ns != int32(p.f.Pid(s).Namespace) {
 		return
 	}
 	at, ok := p.homes[s]

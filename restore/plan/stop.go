@@ -54,8 +54,21 @@ func (p *planner) stopChildren(i int32) {
 				held = append(held, p.lastOf(th)) // a leader that has ended
 			}
 		}
-		if stop.Signal != 0 {
-			p.do(i, stop, append(held, p.stops)...)
+		if stop.Signal == 0 {
+			continue
 		}
+		if !p.maySignal(i, k) {
+			p.wantPidfd(k)
+			sent := p.doAs(Restorer, Op{Code: Kill, Child: stop.Child, Signal: stop.Signal}, append(held, p.stops)...)
+			stop.Signal, held = 0, []Ref{sent}
+		}
+		p.do(i, stop, append(held, p.stops)...)
 	}
+}
+
+// maySignal reports whether i may send k a signal, as both are in the end
+// (kill_ok_by_cred, kernel/signal.c).
+func (p *planner) maySignal(i, k int32) bool {
+	from, to := &p.nodes[i], &p.nodes[k]
+	return p.owns(p.now(i).user, int(p.now(k).user)) || from.ids.uid == to.ids.uid || from.ids.euid == to.ids.uid
 }

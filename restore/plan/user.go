@@ -52,7 +52,7 @@ func (p *planner) settleOwner(ns int32) {
 	switch {
 	case !p.owns(int32(u), p.f.Tasks[init].UserNamespace):
 		p.unsupported(init, "it is outside the user namespace that owns its pid namespace, into which only a kernel from 7.0 on lets it be born")
-	case p.users[u].founder == none && parent == 0:
+	case p.users[u].founder == none && parent == 0 && (ns == 0 || !p.unmapped(u, init)):
 		p.users[u].founder = init
 	case ns == 0:
 		p.unsupported(init, "its pid namespace is owned by a user namespace that is nested more than once")
@@ -97,9 +97,7 @@ func (p *planner) madeUser(u int, n int32, made Ref) {
 	p.nodes[n].user = int32(u)
 	p.identity = append(p.identity, made)
 	us := &p.f.UserNamespaces[u]
-	if us.OwnerUID|us.OwnerGID != 0 {
-		p.now(n).owner = true
-	}
+	p.nodes[n].ids.euid, p.nodes[n].ids.egid = us.OwnerUID, us.OwnerGID
 	if len(us.UIDMap) == 0 && len(us.GIDMap) == 0 && us.Setgroups {
 		return
 	}
@@ -158,6 +156,9 @@ func (p *planner) joinUser(i int32, u int) {
 	if p.users[p.nodes[i].user].gate == i {
 		p.keep(i) // while it is there
 	}
+	if t := p.nodes[i].task; t != none && p.leavesIDs(i, u) {
+		p.setIDsBefore(i, t, u)
+	}
 	gate := p.users[u].gate
 	done := p.do(i, Op{Code: JoinUser, Child: none, Via: p.nodes[gate].actor}, p.keep(gate))
 	p.identity = append(p.identity, done)
@@ -207,6 +208,9 @@ func (p *planner) makeThrough(a, k int32, flags CloneFlags) {
 	hn.session, hn.group, hn.signal = p.now(a).curSession, p.now(a).curGroup, p.nodes[k].signal
 	if p.birth(a, h, flags); len(p.refusals) > 0 {
 		return
+	}
+	if p.isInit(k) && p.nodes[k].task != none && user != int(p.now(h).user) {
+		p.setIDsBefore(h, p.nodes[k].task, user)
 	}
 	if p.joinUser(h, user); len(p.refusals) > 0 {
 		return

@@ -126,6 +126,14 @@ type Plan struct {
 	InitStatus int32
 	Failure    Failure
 	_          [24]byte
+
+	Stays       uint32
+	Settled     uint32
+	Alive       uint32
+	_           uint32
+	Robust      [3]uint64
+	RobustEntry uint64
+	_           [16]byte
 }
 
 // Stages are the steps of the coordinator that can fail, in the order of enum

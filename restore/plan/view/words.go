@@ -122,6 +122,8 @@ func (s *steps) doesAlone(op *plan.Op) string {
 		return fmt.Sprintf("writes %d into ns_last_pid of its namespace", op.Number)
 	case plan.PidMax:
 		return fmt.Sprintf("writes %d into pid_max of its namespace", op.Number)
+	case plan.Spoil:
+		return "spoils the empty pid namespace by a birth that fails"
 	case plan.Nop:
 		return "only waits"
 	case plan.Hold:
@@ -136,6 +138,8 @@ func (s *steps) doesAlone(op *plan.Op) string {
 		return "waits to be killed"
 	case plan.Serve:
 		return "is in place: reaps, passes signals on, and ends as the root does"
+	case plan.Stay:
+		return "is in place: stays as long as the first task, as the parent of those that entered"
 	case plan.End:
 		return "has done its part"
 	}

@@ -170,7 +170,7 @@ noreturn static void abort_forest(struct actor *init)
 	quit(EXIT_STUB);
 }
 
-/* Outsiders have done their work when everything is in place. */
+/* Outsiders but one that stays have done their work by now. */
 static void reap_outsiders(void)
 {
 	s32 pid;
@@ -178,6 +178,8 @@ static void reap_outsiders(void)
 	u32 i;
 
 	for (i = 1; i < PLAN->nbirths; i++) {
+		if (op_at(i)->child == (s32)PLAN->stays)
+			continue;
 		pid = actor_at(op_at(i)->child)->pid;
 		do {
 			got = sys4(__NR_wait4, pid, 0, __WALL, 0);

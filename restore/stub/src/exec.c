@@ -40,7 +40,7 @@ noreturn void exec_program(struct program *program)
 	sys4(__NR_prlimit64, 0, RLIMIT_NOFILE, PLAN->nofile, 0);
 	sys4(__NR_prlimit64, 0, RLIMIT_CORE, PLAN->core, 0);
 	if (program->set_ids) {
-		error = set_ids(0, &program->ids);
+		error = set_ids(0, &program->ids, 0);
 		if (error < 0)
 			GIVE_UP("pidgraft: set ids before exec failed\n",
 				error);

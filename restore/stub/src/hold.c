@@ -5,6 +5,7 @@
  * be the one to say that it does.
  */
 #include <asm/signal.h>
+#include <linux/futex.h>
 #include <linux/prctl.h>
 #include <linux/time_types.h>
 #include <linux/wait.h>
@@ -61,6 +62,60 @@ static int write_report(void)
 }
 
 /*
+ * An outsider that stays must notice the end of Init, of whose namespace it has
+ * zombies: the pidfd does not become readable before they are collected. The
+ * kernel writes into the word of a lock whose holder ends, or runs a program
+ * (exit_robust_list, kernel/futex/core.c).
+ */
+static void let_notice(u32 self)
+{
+	u64 *head = PLAN->robust;
+	long error;
+
+	head[0] = (u64)&PLAN->robust_entry;
+	head[1] = (u64)&PLAN->alive - head[0];
+	head[2] = 0;
+	PLAN->robust_entry = (u64)head;
+	store(&PLAN->alive, sys0(__NR_gettid) | FUTEX_WAITERS);
+	error = sys2(__NR_set_robust_list, head, sizeof(PLAN->robust));
+	if (error < 0) {
+		fail(self, load(&actor_at(self)->at), error);
+		park();
+	}
+}
+
+/*
+ * The end of an outsider that stays. Once the forest lives by itself so does
+ * this, before the committer goes on.
+ */
+noreturn void stay(struct op *op)
+{
+	u32 now;
+
+	arrive(op);
+	while (load(&PLAN->commit) == COMMIT_NONE) {
+		if (load(&PLAN->alive) & FUTEX_OWNER_DIED)
+			quit(0);
+		futex_wait(&PLAN->commit, COMMIT_NONE, 500);
+	}
+	sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
+	store(&PLAN->settled, 1);
+	futex_wake(&PLAN->settled);
+	while (!((now = load(&PLAN->alive)) & FUTEX_OWNER_DIED))
+		futex_wait(&PLAN->alive, now, 0);
+	quit(0);
+}
+
+static void await_outsider(void)
+{
+	while (PLAN->stays && !load(&PLAN->settled)) {
+		futex_wait(&PLAN->settled, 0, 100);
+		if (ended(actor_at(PLAN->stays)->pidfd, 0))
+			quit(1);
+	}
+}
+
+/*
  * Up to the first step a dead coordinator kills everything; after it nothing
  * does, and the report is made whatever happens to the others.
  */
@@ -68,6 +123,7 @@ static void commit(void)
 {
 	s32 pdeath = PLAN->pdeath;
 
+	await_outsider();
 	sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
 	if (pdeath && (PLAN->flags & PLAN_DETACH)) {
 		/* or the coordinator's leaving would fire it */
@@ -172,6 +228,8 @@ noreturn void hold(u32 self, struct op *op)
 {
 	u32 now;
 
+	if (self == PLAN->committer && PLAN->stays)
+		let_notice(self);
 	arrive(op);
 	if (self == PLAN->committer) {
 		await_decision();
@@ -207,6 +265,8 @@ noreturn void serve(u32 self, struct op *op)
 	struct siginfo info;
 	long sig;
 
+	if (self == PLAN->committer && PLAN->stays)
+		let_notice(self);
 	arrive(op);
 	for (;;) {
 		sig = next_signal(&info, committed() ? 0 : 1000);

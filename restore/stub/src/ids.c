@@ -25,18 +25,38 @@ static long after_change(u32 self, s32 pdeath)
 	return sys2(__NR_prctl, PR_SET_PDEATHSIG, pdeath);
 }
 
-long set_ids(u32 self, const struct ids *ids)
+/* Lets changes of the uid leave the capabilities alone; says how it was. */
+static long keep_caps(void)
+{
+	long error, was = sys1(__NR_prctl, PR_GET_SECUREBITS);
+
+	if (was < 0)
+		return was;
+	error = sys2(__NR_prctl, PR_SET_SECUREBITS,
+		     was | SECBIT_NO_SETUID_FIXUP);
+	return error < 0 ? error : was;
+}
+
+long set_ids(u32 self, const struct ids *ids, int keep)
 {
 	s32 pdeath = 0;
-	long error;
+	long error, bits = 0;
 
 	error = sys2(__NR_prctl, PR_GET_PDEATHSIG, &pdeath);
 	if (error < 0)
 		return error;
+	if (keep)
+		bits = keep_caps();
+	if (bits < 0)
+		return bits;
 	error = sys3(__NR_setresgid, ids->gid, ids->egid, ids->egid);
 	if (error < 0)
 		return error;
 	error = sys3(__NR_setresuid, ids->uid, ids->euid, ids->euid);
+	if (error < 0)
+		return error;
+	if (keep)
+		error = sys2(__NR_prctl, PR_SET_SECUREBITS, bits);
 	if (error < 0)
 		return error;
 	return after_change(self, pdeath);
@@ -58,13 +78,9 @@ long become_owner(struct owner *was, const struct ids *ids)
 	was->changed = was->euid != ids->uid || was->egid != ids->gid;
 	if (!was->changed)
 		return 0;
-	was->securebits = sys1(__NR_prctl, PR_GET_SECUREBITS);
+	was->securebits = keep_caps();
 	if (was->securebits < 0)
 		return was->securebits;
-	error = sys2(__NR_prctl, PR_SET_SECUREBITS,
-		     was->securebits | SECBIT_NO_SETUID_FIXUP);
-	if (error < 0)
-		return error;
 	error = sys3(__NR_setresgid, -1, ids->gid, -1);
 	if (error < 0)
 		return error;

@@ -82,6 +82,7 @@ enum code {
 	OP_PDEATH,
 	OP_CURSOR,
 	OP_PID_MAX,
+	OP_SPOIL,
 	OP_NOP,
 	OP_HOLD,
 	OP_EXIT_THREAD,
@@ -89,6 +90,7 @@ enum code {
 	OP_DIE,
 	OP_PERISH,
 	OP_SERVE,
+	OP_STAY,
 	OP_END,
 	OP_CODES,
 };
@@ -185,12 +187,20 @@ struct plan {
 	u32 init_ended;
 	s32 init_status;	/* wait status */
 	struct failure failure;
+
+	/* of an outsider that stays: set by the restorer, 0 if there is none */
+	u32 stays __attribute__((aligned(64)));	/* actor */
+	u32 settled;	/* futex: it has no parent-death signal any more */
+	u32 alive;	/* futex: the lock of the committer, who never gives it up */
+	u32 pad2;
+	u64 robust[3];	/* struct robust_list_head of the committer */
+	u64 robust_entry;
 } __attribute__((aligned(64)));
 
 #define PLAN ((struct plan *)PLAN_ADDR)
 
 _Static_assert(sizeof(struct op) == 32, "struct op");
 _Static_assert(sizeof(struct actor) == 32, "struct actor");
-_Static_assert(sizeof(struct plan) == 320, "struct plan");
+_Static_assert(sizeof(struct plan) == 384, "struct plan");
 
 #endif

@@ -84,7 +84,7 @@ struct owner {
 };
 long become_owner(struct owner *was, const struct ids *ids);
 long leave_owner(u32 self, const struct owner *was);
-long set_ids(u32 self, const struct ids *ids);
+long set_ids(u32 self, const struct ids *ids, int keep);
 
 /* wait.c */
 void futex_wait(u32 *word, u32 value, unsigned int milliseconds);
@@ -102,9 +102,13 @@ long die(struct op *op);
 noreturn void quit(int code);
 noreturn void park(void);
 
+/* fault.c */
+long die_as_init(int sig);
+
 /* hold.c */
 noreturn void hold(u32 self, struct op *op);
 noreturn void serve(u32 self, struct op *op);
+noreturn void stay(struct op *op);
 
 /* exec.c */
 noreturn void exec_program(struct program *program);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What every task of a plan runs: its actor's program, op by op. */
+#include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -120,16 +121,30 @@ static s32 child_pid(struct op *op)
 	return load(&actor_at(op->child)->pid);
 }
 
-/* Waits for a child; with WNOWAIT in flags it stays a zombie. */
+/*
+ * Waits for a child; with WNOWAIT in flags what it waits for stays to be told.
+ * A sibling may have made it, somewhere else, and only a descriptor be known.
+ */
 static long await_child(struct op *op, int flags)
 {
+	int pidfd = op->arg ? -1 : load(&actor_at(op->child)->pidfd);
 	long got;
 
 	do {
-		got = sys5(__NR_waitid, P_PID, child_pid(op), 0,
-			   WEXITED | __WALL | flags, 0);
+		got = sys5(__NR_waitid, pidfd < 0 ? P_PID : P_PIDFD,
+			   pidfd < 0 ? child_pid(op) : pidfd, 0,
+			   __WALL | flags, 0);
 	} while (got == -EINTR);
 	return got;
+}
+
+static long signal_child(struct op *op)
+{
+	int pidfd = op->arg ? -1 : load(&actor_at(op->child)->pidfd);
+
+	if (pidfd < 0)
+		return sys2(__NR_kill, child_pid(op), op->number);
+	return sys4(__NR_pidfd_send_signal, pidfd, op->number, 0, 0);
 }
 
 /* Its own: others that are not dumpable show their ns files to nobody here. */
@@ -220,16 +235,41 @@ static long ignore(struct op *op)
 /* A child that holds; arg is its number, count whether to let wait know. */
 static long stop_child(struct op *op)
 {
-	int flags = WSTOPPED | __WALL | (op->count ? 0 : WNOWAIT);
-	s32 pid = child_pid(op);
-	long got = sys2(__NR_kill, pid, op->number);
+	long error = op->number ? signal_child(op) : 0;
 
-	if (got < 0)
-		return got;
-	do {
-		got = sys5(__NR_waitid, P_PID, pid, 0, flags, 0);
-	} while (got == -EINTR);
-	return got;
+	if (error < 0)
+		return error;
+	return await_child(op, WSTOPPED | (op->count ? 0 : WNOWAIT));
+}
+
+/*
+ * A first birth that fails after its numbers were given out: there is nowhere
+ * to store its pidfd. The namespace takes nobody from then on (free_pid,
+ * kernel/pid.c), which more births find out.
+ */
+static long spoil(struct op *op)
+{
+	struct clone_args args = {
+		.flags = CLONE_PIDFD,
+		.pidfd = ~0ULL,
+		.exit_signal = SIGCHLD,
+	};
+	long pid, want = -EFAULT;
+	s32 i;
+
+	if (op->count) {
+		args.set_tid = (u64)op_data(op);
+		args.set_tid_size = op->count;
+	}
+	for (i = 0; i < op->number; i++) {
+		pid = sys2(__NR_clone3, &args, sizeof(args));
+		if (pid == 0) /* it was born all the same */
+			quit(1);
+		if (pid != want)
+			return pid < 0 ? pid : -ECANCELED;
+		want = -ENOMEM;
+	}
+	return 0;
 }
 
 static noinline long step(u32 self, struct op *op)
@@ -244,9 +284,9 @@ static noinline long step(u32 self, struct op *op)
 	case OP_SUBREAPER:
 		return sys2(__NR_prctl, PR_SET_CHILD_SUBREAPER, op->number);
 	case OP_REAP:
-		return await_child(op, 0);
+		return await_child(op, WEXITED);
 	case OP_AWAIT:
-		return await_child(op, WNOWAIT);
+		return await_child(op, WEXITED | WNOWAIT);
 	case OP_JOIN_PID:
 		return join(self, op, CLONE_NEWPID);
 	case OP_JOIN_USER:
@@ -260,11 +300,11 @@ static noinline long step(u32 self, struct op *op)
 	case OP_COMM:
 		return sys2(__NR_prctl, PR_SET_NAME, op_data(op));
 	case OP_SET_IDS:
-		return set_ids(self, (struct ids *)op_data(op));
+		return set_ids(self, (struct ids *)op_data(op), op->number);
 	case OP_IGNORE:
 		return ignore(op);
 	case OP_KILL:
-		return sys2(__NR_kill, child_pid(op), op->number);
+		return signal_child(op);
 	case OP_STOP:
 		return stop_child(op);
 	case OP_UNDUMPABLE:
@@ -275,6 +315,8 @@ static noinline long step(u32 self, struct op *op)
 		return write_number("/proc/sys/kernel/ns_last_pid", op->number);
 	case OP_PID_MAX:
 		return write_number("/proc/sys/kernel/pid_max", op->number);
+	case OP_SPOIL:
+		return spoil(op);
 	case OP_NOP:
 		return 0;
 	case OP_EXIT_THREAD:
@@ -306,6 +348,8 @@ noreturn void run(u32 self)
 			hold(self, op);
 		if (op->code == OP_SERVE)
 			serve(self, op);
+		if (op->code == OP_STAY)
+			stay(op);
 		if (op->code == OP_PERISH) {
 			publish(op, OP_DONE);
 			park();
