@@ -53,6 +53,9 @@ func needs(f *forest.Forest, p *plan.Plan, opts Options) []need {
 			needsOf(f, p, a, &p.Actors[a].Ops[i], add)
 		}
 	}
+	if reboots(f, p) {
+		add(unix.CAP_SYS_BOOT, "an init of the image ended by reboot(2) in its namespace")
+	}
 	for i := range f.Tasks {
 		if t := &f.Tasks[i]; opts.Exec != "" && t.UID|t.EUID|t.GID|t.EGID != 0 {
 			add(unix.CAP_SETUID, "programs run as the user of the image")
@@ -70,13 +73,16 @@ func needsOf(f *forest.Forest, p *plan.Plan, a int, op *plan.Op, add func(privil
 	switch op.Code {
 	case plan.SetIDs:
 		add(unix.CAP_SETUID, "zombies have the user of the image")
+		if op.Number == 1 {
+			add(unix.CAP_SETPCAP, "tasks have ids that their user namespaces do not map")
+		}
 	case plan.Clone, plan.UnshareUser:
 		if op.UID|op.GID != 0 {
 			add(unix.CAP_SETUID, owners)
 			add(unix.CAP_SETPCAP, owners)
 		}
 	case plan.JoinPID, plan.JoinUser:
-		if int(op.Via) != a {
+		if int(op.Via) != a && !keeps(&p.Actors[op.Via]) {
 			add(unix.CAP_SYS_PTRACE, "tasks enter namespaces of others")
 		}
 	case plan.Kill:
@@ -109,6 +115,31 @@ func needsOfMaps(u *forest.UserNamespace, add func(privilege.Capability, string)
 	if slices.ContainsFunc(u.UIDMap, func(e forest.Extent) bool { return e.Parent == 0 && e.Count > 0 }) {
 		add(unix.CAP_SETFCAP, "a user namespace of the image has the machine's uid 0 in it")
 	}
+}
+
+// reboots reports whether an init of a namespace that the initial user
+// namespace owns ends by reboot(2).
+func reboots(f *forest.Forest, p *plan.Plan) bool {
+	inits := make(map[int32]bool)
+	for a := range p.Actors {
+		for i := range p.Actors[a].Ops {
+			if op := &p.Actors[a].Ops[i]; op.Code == plan.Clone && op.Flags&(plan.NewPID|plan.NewUser) == plan.NewPID {
+				inits[op.Child] = true
+			}
+		}
+	}
+	for a := range inits {
+		x := &p.Actors[a]
+		owned := x.Task >= 0 && f.Namespaces[f.Pid(f.Tasks[x.Task].Pid).Namespace].Owner != 0
+		if last := &x.Ops[len(x.Ops)-1]; !owned && last.Code == plan.Die && (last.Signal == int32(unix.SIGHUP) || last.Signal == int32(unix.SIGINT)) {
+			return true
+		}
+	}
+	return false
+}
+
+func keeps(a *plan.Actor) bool {
+	return slices.ContainsFunc(a.Ops, func(op plan.Op) bool { return op.Code == plan.Keep })
 }
 
 func changesIDs(a *plan.Actor) bool {

@@ -40,6 +40,20 @@ var needy = map[string]func(*script){
 		s.do("init", plan.Op{Code: plan.JoinPID, Via: plan.Init})
 		s.hold("init")
 	},
+	"kept": func(s *script) {
+		sandbox(s, 0)
+		kept := s.do("u", plan.Op{Code: plan.Keep})
+		s.clone("init", "v", 0, 20)
+		s.do("v", plan.Op{Code: plan.JoinUser, Via: s.actor("u")}, kept)
+		s.hold("v", "u", "init")
+	},
+	"rebooted init": func(s *script) {
+		s.clone("init", "n", plan.NewPID, 1, 10)
+		s.do("n", plan.Op{Code: plan.SetIDs, UID: 1000, EUID: 1000, Number: 1})
+		s.do("n", plan.Op{Code: plan.Die, Signal: 1})
+		s.await("init", "n", 10)
+		s.hold("init")
+	},
 	"sandbox of many": func(s *script) { sandbox(s, 0); s.forest.UserNamespaces[1].UIDMap[0].Count = 100; s.hold("u", "init") },
 	"nested sandbox": func(s *script) {
 		sandbox(s, 1000)

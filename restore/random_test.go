@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,11 @@ func forestLines(f *forest.Forest) []string {
 			}
 		}
 	}
-	walk(f.Root().TGID, "")
+	for i := range f.Tasks {
+		if task := &f.Tasks[i]; task.IsLeader() && task.Parent == forest.Outside {
+			walk(task.TGID, "")
+		}
+	}
 	return list
 }
 
@@ -183,6 +188,11 @@ func procLines(t *testing.T, f *forest.Forest, root int) []string {
 		}
 	}
 	walk(root, "")
+	if f.Mode == forest.Container {
+		for _, entrant := range entrants(t, root) {
+			walk(entrant, "")
+		}
+	}
 	if f.Mode == forest.Subtree {
 		p, _ := readTask(fmt.Sprintf("/proc/%d", root))
 		if n := len(below(t, p.ppid)); n != len(list)+1 {
@@ -190,6 +200,37 @@ func procLines(t *testing.T, f *forest.Forest, root int) []string {
 		}
 	}
 	return list
+}
+
+// entrants are the processes in the new namespace whose parent is the
+// coordinator, as is the root's, or an outsider, by number.
+func entrants(t testing.TB, root int) []int {
+	var found []procTask
+	var look func(parent int)
+	look = func(parent int) {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range strings.Fields(string(children)) {
+			p, ok := readTask("/proc/" + c)
+			switch {
+			case !ok || p.host == root:
+			case len(p.pid) > 0:
+				found = append(found, p)
+			case p.state != "Z":
+				look(p.host) // an outsider
+			}
+		}
+	}
+	p, _ := readTask(fmt.Sprintf("/proc/%d", root))
+	look(p.ppid)
+	slices.SortFunc(found, func(a, b procTask) int { return a.pid[0] - b.pid[0] })
+	hosts := make([]int, len(found))
+	for i, p := range found {
+		hosts[i] = p.host
+	}
+	return hosts
 }
 
 func inherited(numbers []int) {

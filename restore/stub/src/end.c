@@ -95,8 +95,10 @@ long die(struct op *op)
 	error = leave(op);
 	if (error < 0)
 		return error;
-	if (sys0(__NR_getpid) == 1)
-		return die_as_init(op->arg) < 0 ? -ENOSYS : -ECANCELED;
+	if (sys0(__NR_getpid) == 1) {
+		error = die_as_init(op->arg);
+		return error < 0 ? error : -ECANCELED; /* it lives */
+	}
 	sys4(__NR_rt_sigprocmask, SIG_UNBLOCK, &set, 0, 8);
 	error = sys3(__NR_tgkill, sys0(__NR_getpid), sys0(__NR_gettid),
 		     op->arg);

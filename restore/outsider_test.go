@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restore
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+// stayed is a forest with a zombie that entered from outside, whose parent is
+// an outsider that stays.
+func stayed(t testing.TB) *script {
+	s := newScript(t)
+	s.plan.Births = append(s.plan.Births, plan.Op{Code: plan.Clone, Child: s.actor("outsider"), Signal: 17})
+	s.clone("init", "a", 0, 7)
+	s.do("outsider", plan.Op{Code: plan.JoinPID, Child: -1, Via: plan.Init})
+	s.clone("outsider", "z", 0, 8)
+	s.exit("z", 3)
+	s.do("outsider", plan.Op{Code: plan.Await, Child: s.actor("z")})
+	s.do("outsider", plan.Op{Code: plan.Stay, Child: -1})
+	s.hold("init", "a")
+	return s
+}
+
+// The outsider outlives the restorer, and lets go of its zombie as soon as
+// Init ends, which would otherwise wait for that for ever.
+func TestOutsiderStays(t *testing.T) {
+	eachMemory(t, func(t *testing.T, opts Options) {
+		opts.Detach = true
+		var zombie procTask
+		opts.Verify = func(_ context.Context, root int) error {
+			found := entrants(t, root)
+			if len(found) != 1 {
+				return fmt.Errorf("%d entrants", len(found))
+			}
+			zombie, _ = readTask(fmt.Sprintf("/proc/%d", found[0]))
+			return nil
+		}
+		s := stayed(t)
+		res, err := Run(context.Background(), s.forest, s.finished(), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer killRoot(t, res.PID)
+		time.Sleep(50 * time.Millisecond) // the coordinator has left by now
+		p, ok := readTask(fmt.Sprintf("/proc/%d", zombie.host))
+		if !ok || p.state != "Z" || join(p.pid) != "8" || exitCode(t, p.host) != 3<<8 {
+			t.Fatalf("the zombie is %+v", p)
+		}
+		if p.ppid != zombie.ppid || countFiles(t, p.ppid) != 0 {
+			t.Errorf("its parent is %d, was %d, with %d files", p.ppid, zombie.ppid, countFiles(t, p.ppid))
+		}
+		if err := unix.Kill(res.PID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "nothing is left", func() bool {
+			reapAll()
+			_, ok := readTask(fmt.Sprintf("/proc/%d", zombie.host))
+			_, parent := readTask(fmt.Sprintf("/proc/%d", zombie.ppid))
+			return !ok && !parent
+		})
+	})
+}
+
+// Nothing is left of it if the forest is given up.
+func TestOutsiderGivenUp(t *testing.T) {
+	eachMemory(t, func(t *testing.T, opts Options) {
+		s := stayed(t)
+		s.look(opts, func(root int, _ map[string]procTask) {
+			if found := entrants(t, root); len(found) != 1 {
+				t.Errorf("%d entrants", len(found))
+			}
+		})
+	})
+}
