@@ -28,7 +28,8 @@ type program struct {
 	committer int32
 	collected []bool // some actor sees the process end by wait
 	holds     int
-	stays     int32 // the outsider that stays, or 0
+	stays     int32   // the outsider that stays, or 0
+	lingering []int32 // inits that are killed and then wait for their namespace
 }
 
 const birthIndex = 0 // index of the operation that makes Init, the first birth
@@ -361,6 +362,9 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 			if ending(op.Code) && !g.collected[g.process[a]] {
 				out.Mark |= stub.MarkTrace
 			}
+			if ending(op.Code) && g.lingers(a) {
+				out.Mark |= stub.MarkLinger
+			}
 		}
 	}
 	g.mark(ops)
@@ -473,6 +477,13 @@ func (g *program) mark(ops []stub.Op) {
 			}
 		}
 	}
+	for a := range g.plan.Actors {
+		if g.lingers(a) && g.lastOp(a).Code == plan.Perish {
+			leader := g.process[a]
+			g.lingering = append(g.lingering, leader)
+			pidfd[leader] = true
+		}
+	}
 	for a, m := range g.maker {
 		if m.Actor >= 0 && pidfd[a] {
 			ops[g.index(m)].Flags |= uint8(plan.Pidfd)
@@ -484,4 +495,11 @@ func (g *program) mark(ops []stub.Op) {
 // by a descriptor only: it has no number in the forest for it.
 func (g *program) unknown(a int, op *plan.Op) bool {
 	return op.Child >= 0 && op.Pid == 0 && g.maker[op.Child].Actor != int32(a)
+}
+
+// lingers reports whether actor a becomes an init that waits for its namespace
+// to become empty.
+func (g *program) lingers(a int) bool {
+	task := g.plan.Actors[a].Task
+	return task >= 0 && g.forest.Tasks[task].State == forest.ExitingInit
 }

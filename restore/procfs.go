@@ -33,7 +33,7 @@ func pidOfFdinfo(text string) (int, error) {
 // taskGone reports whether the task with this /proc stat file has ended and
 // handed on its children: it is a zombie or not there. whole asks the same of
 // all threads of its process.
-func taskGone(path string, whole bool) (bool, error) {
+func taskGone(path string, whole, lingers bool) (bool, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return true, nil
@@ -47,12 +47,19 @@ func taskGone(path string, whole bool) (bool, error) {
 	if !ok || len(fields) < 18 {
 		return false, fmt.Errorf("%s: not a stat file", path)
 	}
-	const state, threads = 0, 17
+	const state, taskFlags, threads = 0, 6, 17
+	if lingers {
+		flags, err := strconv.ParseUint(fields[taskFlags], 10, 32)
+		return flags&pfExiting != 0, err
+	}
 	if fields[state] != "Z" && fields[state] != "X" {
 		return false, nil
 	}
 	return !whole || fields[threads] == "0" || fields[threads] == "1", nil
 }
+
+// pfExiting is PF_EXITING (include/linux/sched.h): in do_exit.
+const pfExiting = 0x4
 
 func cutLast(s, sep string) (before, after string, ok bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {

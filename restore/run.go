@@ -218,7 +218,7 @@ func (r *run) happened(i uint32) (bool, error) {
 		return true, nil
 	case stub.Leaving:
 		whole := plan.Code(r.mem.ops[i].Code) != plan.ExitThread
-		return taskGone(r.mem.trace(i), whole)
+		return taskGone(r.mem.trace(i), whole, r.mem.ops[i].Mark&stub.MarkLinger != 0)
 	}
 	return false, nil
 }
@@ -299,6 +299,15 @@ func (r *run) writeMaps(op *plan.Op) error {
 func (r *run) allEnded() (bool, error) {
 	for ; len(r.endings) > 0; r.endings = r.endings[1:] {
 		if ok, err := r.happened(r.endings[0]); !ok || err != nil {
+			return false, err
+		}
+	}
+	for ; len(r.lingering) > 0; r.lingering = r.lingering[1:] {
+		pid, err := r.numberOf(int(r.lingering[0]))
+		if err != nil {
+			return false, err
+		}
+		if ok, err := taskGone(fmt.Sprintf("/proc/%d/stat", pid), true, true); !ok || err != nil {
 			return false, err
 		}
 	}

@@ -32,7 +32,7 @@ func (p *planner) checkTask(i int32) {
 	case forest.Traced:
 		p.unsupported(i, "it is being traced: detach the tracer first")
 	case forest.ExitingInit:
-		p.unsupported(i, "it is an init that waits for its namespace to become empty")
+		p.checkExiting(i)
 	}
 	p.checkInside(i)
 	if nd.leader != i {
@@ -181,11 +181,20 @@ func (p *planner) checkInit(i int32) {
 	}
 }
 
+// checkExiting refuses inits that wait for their namespace to become empty and
+// cannot be brought there.
+func (p *planner) checkExiting(i int32) {
+	if p.nodes[i].leader == 0 {
+		p.unsupported(i, "the root has ended, and waits for its namespace to become empty")
+	}
+}
+
 func (p *planner) checkNamespace(ns int32) {
 	n := &p.f.Namespaces[ns]
 	switch {
 	case n.State == forest.Empty || n.State == forest.Spoilt:
 	case n.State == forest.Dead && (p.x.Init(int(ns)) != 0 || p.onlyTaken(ns)):
+	case n.State == forest.InitExiting && p.x.TaskOf(p.x.Init(int(ns))) != forest.None:
 	case n.State != forest.Alive:
 		p.refuse(&Refusal{Task: none, Kind: Unsupported, Reason: "namespace " + p.nsName(ns) + " is " + n.State.String()})
 	case ns != 0 && p.x.TaskOf(p.x.Init(int(ns))) == forest.None && p.x.Init(int(ns)) != 0:

@@ -90,27 +90,48 @@ func (p *planner) end(i int32) {
 func (p *planner) endZombie(i int32) {
 	nd := &p.nodes[i]
 	parent := p.waits(nd.parent)
-	after := p.neededBy(i)
-	status := p.f.Tasks[i].WaitStatus()
-	sig := status & 0x7f
-	killed := sig == sigKill && p.isInit(i)
-	if killed {
-		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
-		p.do(i, Op{Code: Perish, Child: none})
-	} else if sig != 0 {
-		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
-		p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
-	} else {
-		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
-	}
-	if killed {
-		p.kill(i, parent, sig, append(after, p.lastOf(i), nd.arrived, p.nodes[nd.parent].arrivedKids))
-	}
+	p.endProcess(i, p.neededBy(i))
 	done := p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
 	}, nd.arrived, p.nodes[nd.parent].arrivedKids)
 	p.deaths = append(p.deaths, done)
 	p.discard(parent, nd.signal)
+}
+
+// endProcess ends the process of thread i, its last, as its status says.
+func (p *planner) endProcess(i int32, after []Ref) {
+	status := p.f.Tasks[i].WaitStatus()
+	leader := p.nodes[i].leader
+	switch sig := status & 0x7f; {
+	case sig == 0:
+		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
+	case sig == sigKill && p.isInit(leader):
+		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+		ready := p.do(i, Op{Code: Perish, Child: none})
+		parent := p.nodes[leader].parent
+		after = append(after, ready, p.nodes[leader].arrived, p.nodes[parent].arrivedKids)
+		p.kill(leader, p.waits(parent), sig, after)
+	default:
+		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+		p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
+	}
+}
+
+// endExiting lets those inits end, from the innermost, that then wait for their
+// namespace to become empty: of all that, only what they wait for may be left.
+func (p *planner) endExiting() {
+	after := slices.Clone(p.deaths)
+	for _, joins := range p.joins {
+		after = append(after, joins...)
+	}
+	for i := p.tasks - 1; i >= 0; i-- {
+		if p.f.Tasks[i].State == forest.ExitingInit {
+			p.setPdeath(i)
+			last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
+			p.endProcess(i, append(last, after...))
+			after = append(after, p.lastOf(i))
+		}
+	}
 }
 
 // kill plans the death of an init by its parent, or if that has lost the

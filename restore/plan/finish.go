@@ -2,6 +2,12 @@
 
 package plan
 
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
 // finish ends the helpers, gives the tasks what they can only get once
 // everybody is in place, and lets those end that have ended.
 func (p *planner) finish() {
@@ -26,6 +32,9 @@ func (p *planner) finish() {
 	p.fence()
 	for i := int32(0); i < p.tasks; i++ {
 		p.end(i)
+	}
+	if slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.ExitingInit }) {
+		p.endExiting()
 	}
 	p.rest()
 }
@@ -104,7 +113,7 @@ func (p *planner) attributes(i int32) {
 func (p *planner) rest() {
 	p.fenceStops()
 	for i := p.tasks - 1; i >= 0; i-- {
-		if p.f.Tasks[i].State.Exited() {
+		if s := p.f.Tasks[i].State; s.Exited() || s == forest.ExitingInit {
 			continue
 		}
 		p.setPdeath(i)

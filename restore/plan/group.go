@@ -32,7 +32,7 @@ func (p *planner) sit(n int32) {
 // leaves reports whether n will not stay as a live process.
 func (p *planner) leaves(n int32) bool {
 	t := p.nodes[n].task
-	return t == none || p.f.Tasks[t].State.Exited()
+	return t == none || p.f.Tasks[t].State.Exited() || p.f.Tasks[t].State == forest.ExitingInit
 }
 
 // sees reports whether group g has a number in n's namespace.

@@ -42,6 +42,7 @@ const (
 	MarkBell   = 2
 	MarkTrace  = 4
 	MarkExec   = 8
+	MarkLinger = 16
 )
 
 // Failure.State: it is complete.

@@ -44,7 +44,7 @@ func goLayout() map[string]uint32 {
 		"PLAN_DETACH": Detach, "PLAN_EXEC": Exec,
 		"COMMIT_DONE": CommitDone, "OP_DONE": Done, "OP_LEAVING": Leaving,
 		"MARK_NOTIFY": MarkNotify, "MARK_BELL": MarkBell,
-		"MARK_TRACE": MarkTrace, "MARK_EXEC": MarkExec,
+		"MARK_TRACE": MarkTrace, "MARK_EXEC": MarkExec, "MARK_LINGERS": MarkLinger,
 		"F_NEWPID":  uint32(plan.NewPID),
 		"F_NEWUSER": uint32(plan.NewUser),
 		"F_PARENT":  uint32(plan.Parent),

@@ -51,6 +51,7 @@ typedef unsigned long long u64;
 #define MARK_BELL	2u	/* the restorer waits for it */
 #define MARK_TRACE	4u	/* an ending that somebody must see happen */
 #define MARK_EXEC	8u	/* a hold that runs a program at the commit */
+#define MARK_LINGERS	16u	/* an ending of an init that its namespace delays */
 
 /* struct op, flags: plan.CloneFlags */
 #define F_NEWPID	1u

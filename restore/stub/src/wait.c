@@ -7,6 +7,8 @@
 
 #include "stub.h"
 
+#define PF_EXITING 0x4 /* include/linux/sched.h */
+
 /* The words are shared futexes: processes may have their own memory. */
 void futex_wait(u32 *word, u32 value, unsigned int milliseconds)
 {
@@ -70,10 +72,12 @@ int ended(int pidfd, int milliseconds)
 /*
  * Whether the task with this /proc stat file has handed on its children: it
  * is a zombie or gone, which exit_notify (kernel/exit.c) makes it afterwards.
- * For the end of a process, all of its threads.
+ * For the end of a process, all of its threads. An init that its namespace
+ * delays only has to be on its way (PF_EXITING): it sleeps.
  */
-static noinline int gone(const char *path, int whole)
+static noinline int gone(const char *path, int whole, int lingers)
 {
+	u32 flags = 0;
 	char text[320];
 	long fd, n, i, end = -1, fields = 0;
 
@@ -89,6 +93,13 @@ static noinline int gone(const char *path, int whole)
 			end = i;
 	if (end < 0 || end + 2 >= n)
 		return 0;
+	for (i = end + 2; i < n && lingers && fields < 6; i++)
+		if (text[i] == ' ')
+			fields++;
+	for (; i < n && lingers && text[i] >= '0' && text[i] <= '9'; i++)
+		flags = flags * 10 + text[i] - '0';
+	if (lingers)
+		return (flags & PF_EXITING) != 0;
 	if (text[end + 2] != 'Z' && text[end + 2] != 'X')
 		return 0;
 	if (!whole)
@@ -110,7 +121,7 @@ static void wait_gone(struct op *op)
 	struct __kernel_timespec t = { .tv_nsec = 20000 };
 	const char *path = (const char *)op_data(op);
 
-	while (!gone(path, op->code != OP_EXIT_THREAD)) {
+	while (!gone(path, op->code != OP_EXIT_THREAD, op->mark & MARK_LINGERS)) {
 		sys2(__NR_nanosleep, &t, 0);
 		if (t.tv_nsec < 5000000)
 			t.tv_nsec *= 2;
