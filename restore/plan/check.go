@@ -184,9 +184,21 @@ func (p *planner) checkInit(i int32) {
 // checkExiting refuses inits that wait for their namespace to become empty and
 // cannot be brought there.
 func (p *planner) checkExiting(i int32) {
-	if p.nodes[i].leader == 0 {
+	leader := p.nodes[i].leader
+	if leader == 0 {
 		p.unsupported(i, "the root has ended, and waits for its namespace to become empty")
+		return
 	}
+	ns := int(p.nodes[i].ns)
+	for tag := range p.f.Pids {
+		if !p.f.Encloses(ns, p.f.Pids[tag].Namespace) {
+			continue
+		}
+		if n := p.nodeOf(forest.Tag(tag + 1)); n == none || p.nodes[n].leader != leader {
+			return
+		}
+	}
+	p.unsupported(i, "what its namespace waits for is not in the forest, such as a group led from there whose number only the root has")
 }
 
 func (p *planner) checkNamespace(ns int32) {
