@@ -123,6 +123,11 @@ func (l *Loader) needTasks() (err error) {
 
 // loadProgram loads one program on the maps of coll.
 func (l *Loader) loadProgram(name string) (*ebpf.Program, error) {
+	if name == bpf.PidsProgTasks {
+		if err := l.canIterate(); err != nil {
+			return nil, err
+		}
+	}
 	one := *l.spec
 	one.Programs = map[string]*ebpf.ProgramSpec{name: l.spec.Programs[name]}
 	one.Variables = nil
@@ -168,4 +173,13 @@ func kernelTypes(file *Types, types *btf.Cache) (*btf.Spec, error) {
 		return nil, fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
 	}
 	return nil, explain("read the kernel's BTF", err)
+}
+
+// canIterate: the iterator is loaded by the number of its type, for which the
+// library asks the kernel's own file; and a kernel without BTF has no iterators.
+func (l *Loader) canIterate() error {
+	if _, err := kernelTypes(nil, l.types); err != nil {
+		return fmt.Errorf("iterate over tasks, which a subtree takes: %w", err)
+	}
+	return nil
 }

@@ -12,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/loader"
 )
 
 func diffCommand() *cobra.Command {
-	return &cobra.Command{
+	var types types
+	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Say in words how two process forests differ",
 		Long: `Say in words what is not the same in forest B as it was in A, a line each;
@@ -40,25 +42,31 @@ of tasks that live are not compared.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			a, b, err := readBoth(ctx, source(args[0]), source(args[1]))
+			t, err := types.read()
+			if err != nil {
+				return err
+			}
+			a, b, err := readBoth(ctx, source(args[0]), source(args[1]), t)
 			if err != nil {
 				return err
 			}
 			return printDiff(forest.Diff(a, b, forest.DiffOptions{}))
 		},
 	}
+	types.flag(cmd)
+	return cmd
 }
 
 // readBoth reads an image before a live target, which is taken like it.
-func readBoth(ctx context.Context, x, y source) (a, b *forest.Forest, err error) {
+func readBoth(ctx context.Context, x, y source, types *loader.Types) (a, b *forest.Forest, err error) {
 	if x.isLive() && !y.isLive() {
-		if b, err = y.read(ctx, nil); err == nil {
-			a, err = x.read(ctx, b)
+		if b, err = y.read(ctx, nil, types); err == nil {
+			a, err = x.read(ctx, b, types)
 		}
 		return a, b, err
 	}
-	if a, err = x.read(ctx, nil); err == nil {
-		b, err = y.read(ctx, a)
+	if a, err = x.read(ctx, nil, types); err == nil {
+		b, err = y.read(ctx, a, types)
 	}
 	return a, b, err
 }

@@ -28,6 +28,7 @@ type dump struct {
 	compress           bool
 	whyNot             bool
 	retries            int
+	types              types
 }
 
 func dumpCommand() *cobra.Command {
@@ -86,6 +87,7 @@ the planner gave up.`,
 	fs.BoolVar(&d.whyNot, "why-not", false, "write nothing, but list all that stands against an exact restore")
 	fs.IntVar(&d.retries, "retries", retries, "look again up to `N` times if the target changes")
 	fs.BoolVar(&d.inexact, "inexact", false, "write an image that cannot be restored exactly, marked as such")
+	d.types.flag(cmd)
 	return cmd
 }
 
@@ -105,13 +107,18 @@ func (d *dump) run(ctx context.Context, pid int) error {
 	if err := d.out.check(); err != nil {
 		return err
 	}
+	types, err := d.types.read()
+	if err != nil {
+		d.out.abort(err)
+		return err
+	}
 	// Planning takes longer than a pass, so it is begun beside the second,
 	// and goes on beside what comes after.
 	var plans sync.Map // from forest to the channel that its reasons come by
 	// One at a time, or a target that keeps changing would pile them up.
 	var planning sync.Mutex
 	f, err := look{
-		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries,
+		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, types: types,
 		prepare: func(f *forest.Forest) {
 			planning.Lock()
 			plans.Store(f, beginPlan(f, planning.Unlock))

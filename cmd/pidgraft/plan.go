@@ -18,6 +18,7 @@ import (
 type planning struct {
 	format  *choice
 	explain string
+	types   types
 }
 
 func planCommand() *cobra.Command {
@@ -50,6 +51,7 @@ cannot be rebuilt exactly is refused, with every reason that was found.`,
 	fs := cmd.Flags()
 	fs.VarP(p.format, "output", "o", "`text` or json")
 	fs.StringVar(&p.explain, "explain", "", "tell everything about `TASK`")
+	p.types.flag(cmd)
 	return cmd
 }
 
@@ -57,7 +59,11 @@ func (p *planning) run(ctx context.Context, from source) error {
 	if p.explain != "" && p.format.value != "text" {
 		return usageError{errors.New("--explain is text; the JSON form holds all tasks")}
 	}
-	f, err := from.read(ctx, nil)
+	types, err := p.types.read()
+	if err != nil {
+		return err
+	}
+	f, err := from.read(ctx, nil, types)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/loader"
 	"github.com/pidgraft/pidgraft/restore"
 )
 
@@ -24,6 +25,7 @@ type restoring struct {
 	exec    string
 	verify  bool
 	memory  *choice
+	types   types
 
 	wrotePidfile bool
 }
@@ -58,6 +60,7 @@ leaves.`,
 	fs.StringVar(&r.exec, "exec", "", "run `CMD` in every process")
 	fs.BoolVar(&r.verify, "verify", true, "compare the forest with the image before letting it live")
 	fs.Var(r.memory, "memory", "let processes share memory until they run a program (`shared`), or each have its own (own)")
+	r.types.flag(cmd)
 	return cmd
 }
 
@@ -74,10 +77,14 @@ func (r *restoring) run(from source) error {
 	if err != nil {
 		return err
 	}
+	types, err := r.types.read()
+	if err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
-	result, err := restore.Run(context.Background(), f, p, r.options(f, from, signals))
+	result, err := restore.Run(context.Background(), f, p, r.options(f, from, types, signals))
 	if err != nil {
 		return r.undo(err)
 	}
@@ -87,7 +94,7 @@ func (r *restoring) run(from source) error {
 	return ended(result.Status)
 }
 
-func (r *restoring) options(f *forest.Forest, from source, signals <-chan os.Signal) restore.Options {
+func (r *restoring) options(f *forest.Forest, from source, types *loader.Types, signals <-chan os.Signal) restore.Options {
 	o := restore.Options{
 		Detach: r.detach, Exec: r.exec,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
@@ -100,14 +107,14 @@ func (r *restoring) options(f *forest.Forest, from source, signals <-chan os.Sig
 		o.Stdin = nil // it was the image
 	}
 	if r.verify {
-		o.Verify = func(ctx context.Context, pid int) error { return verify(ctx, f, pid) }
+		o.Verify = func(ctx context.Context, pid int) error { return verify(ctx, f, pid, types) }
 	}
 	return o
 }
 
 // verify dumps the new forest and compares it with the one that was wanted.
-func verify(ctx context.Context, want *forest.Forest, pid int) error {
-	got, err := look{pid: pid, scope: scopeOf(want.Mode), retries: retries}.take(ctx)
+func verify(ctx context.Context, want *forest.Forest, pid int, types *loader.Types) error {
+	got, err := look{pid: pid, scope: scopeOf(want.Mode), retries: retries, types: types}.take(ctx)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}

@@ -36,6 +36,7 @@ func (c *choice) Set(s string) error {
 
 func showCommand() *cobra.Command {
 	format := &choice{"tree", []string{"tree", "table", "json"}}
+	var types types
 	cmd := &cobra.Command{
 		Use:   "show [flags] IMAGE|pid:N|-",
 		Short: "Show a process forest",
@@ -56,7 +57,11 @@ Colour is for terminals only, and not with NO_COLOR set.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()
 			defer stop()
-			f, err := showable(ctx, source(args[0]))
+			t, err := types.read()
+			if err != nil {
+				return err
+			}
+			f, err := showable(ctx, source(args[0]), t)
 			if err != nil {
 				return err
 			}
@@ -64,19 +69,20 @@ Colour is for terminals only, and not with NO_COLOR set.`,
 		},
 	}
 	cmd.Flags().VarP(format, "output", "o", "`tree`, table or json")
+	types.flag(cmd)
 	return cmd
 }
 
 // showable reads a forest to be shown. A container that cannot be dumped
 // because something of it is led from outside can be shown as a subtree.
-func showable(ctx context.Context, s source) (*forest.Forest, error) {
-	f, err := s.read(ctx, nil)
+func showable(ctx context.Context, s source, types *loader.Types) (*forest.Forest, error) {
+	f, err := s.read(ctx, nil, types)
 	var outside *collector.OutsideError
 	if !errors.As(err, &outside) {
 		return f, err
 	}
 	pid, _ := s.pid()
-	f, again := look{pid: pid, scope: loader.Subtree, retries: retries}.take(ctx)
+	f, again := look{pid: pid, scope: loader.Subtree, retries: retries, types: types}.take(ctx)
 	if again != nil {
 		return nil, err
 	}

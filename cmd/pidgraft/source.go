@@ -30,14 +30,15 @@ type look struct {
 	scope   loader.Scope
 	freeze  bool
 	retries int
-	all     bool // as in collector.Options: a forest may come with Refusals
+	types   *loader.Types // as in loader.Target
+	all     bool          // as in collector.Options: a forest may come with Refusals
 	// prepare is as in collector.Options; a frozen target does not wait for it.
 	prepare func(*forest.Forest)
 }
 
 // take dumps a live target into memory.
 func (k look) take(ctx context.Context) (*forest.Forest, error) {
-	l, err := loader.Open(loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze})
+	l, err := loader.Open(loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types})
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +131,8 @@ func parsePID(arg string) (int, error) {
 }
 
 // read takes or reads the forest. like, if not nil, says in which mode a live
-// target is taken.
-func (s source) read(ctx context.Context, like *forest.Forest) (*forest.Forest, error) {
+// target is taken; types are as in look.
+func (s source) read(ctx context.Context, like *forest.Forest, types *loader.Types) (*forest.Forest, error) {
 	if !s.isLive() {
 		return s.readImage()
 	}
@@ -143,7 +144,7 @@ func (s source) read(ctx context.Context, like *forest.Forest) (*forest.Forest, 
 	if like != nil {
 		scope = scopeOf(like.Mode)
 	}
-	return look{pid: pid, scope: scope, retries: retries}.take(ctx)
+	return look{pid: pid, scope: scope, retries: retries, types: types}.take(ctx)
 }
 
 func scopeOf(m forest.Mode) loader.Scope {

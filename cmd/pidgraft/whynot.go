@@ -26,7 +26,11 @@ func (d *dump) listReasons(ctx context.Context, pid int) error {
 	case d.inexact:
 		return usageError{errors.New("--why-not lists what --inexact does not mind: choose one")}
 	}
-	f, err := look{pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, all: true}.take(ctx)
+	types, err := d.types.read()
+	if err != nil {
+		return err
+	}
+	f, err := look{pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, types: types, all: true}.take(ctx)
 	var refused collector.Refusals
 	if err != nil && !errors.As(err, &refused) {
 		return err
