@@ -5,6 +5,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -46,7 +47,7 @@ type PermissionError struct {
 func (e *PermissionError) Error() string {
 	var why []string
 	if len(e.Missing) > 0 {
-		why = append(why, "this process lacks "+strings.Join(e.Missing, " and ")+" (or CAP_SYS_ADMIN instead)")
+		why = append(why, "this process lacks "+strings.Join(e.Missing, " and ")+e.instead())
 	}
 	if e.UserNS {
 		why = append(why, "it is in a user namespace, whose capabilities do not count for BPF")
@@ -61,6 +62,14 @@ func (e *PermissionError) Error() string {
 		why = append(why, fmt.Sprintf("capabilities are held, lockdown is %s: %v", orUnknown(e.Lockdown), e.Err))
 	}
 	return fmt.Sprintf("%s: %v: %s (kernel %s)", e.Op, ErrNotPermitted, strings.Join(why, "; "), e.Release)
+}
+
+// instead is what does as well as the capabilities that are missing.
+func (e *PermissionError) instead() string {
+	if slices.Equal(e.Missing, []string{privilege.Capability(unix.CAP_DAC_OVERRIDE).String()}) {
+		return " (or ownership of the file)"
+	}
+	return " (or CAP_SYS_ADMIN instead)"
 }
 
 func (e *PermissionError) Unwrap() []error { return []error{ErrNotPermitted, e.Err} }
@@ -82,6 +91,17 @@ func explain(op string, err error) error {
 		return fmt.Errorf("%s: %w (kernel %s; 5.10 is the oldest that is known to work): %w", op, ErrUnsupported, release(), err)
 	}
 	return fmt.Errorf("%s (kernel %s): %w", op, release(), err)
+}
+
+// noAccess explains a file that could not be opened.
+func noAccess(op string, err error) error {
+	const override = privilege.Capability(unix.CAP_DAC_OVERRIDE)
+	if !errors.Is(err, unix.EACCES) || privilege.Effective().Has(override) {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	e := notPermitted(op, err)
+	e.Missing = []string{override.String()}
+	return e
 }
 
 func notPermitted(op string, err error) *PermissionError {

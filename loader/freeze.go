@@ -58,7 +58,7 @@ func (l *Loader) Freeze(ctx context.Context) (thaw func() error, err error) {
 func freeze(h hierarchy, dir string) (func() error, error) {
 	control, err := os.OpenFile(filepath.Join(dir, h.freezeFile()), os.O_WRONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("freeze: %w", err)
+		return nil, noAccess("freeze "+dir, err)
 	}
 	defer control.Close()
 	g, err := startGuard(control, h.thawWord())
@@ -167,7 +167,7 @@ func (l *Loader) onlyTarget(ctx context.Context, h hierarchy, dir string) (why, 
 	for range 5 {
 		threads, err := h.threads(dir)
 		if err != nil {
-			return nil, err
+			return nil, noAccess("freeze "+dir, err)
 		}
 		target, err := l.numbers(ctx)
 		if err != nil {

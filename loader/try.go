@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+// Try loads and attaches what looking at a target of a scope other than Auto
+// takes, looks at nothing, and takes it away again. walk is as WalkError says.
+//
+// Errors: ErrNotPermitted, ErrNoBTF, ErrUnsupported.
+func Try(scope Scope, types *Types) (walk, err error) {
+	l := &Loader{pidfd: -1, scope: scope}
+	defer l.Close()
+	if err := l.prepare(types, 0); err != nil {
+		return nil, err
+	}
+	if err := l.need(append(programsOf(scope), watchers()...)...); err != nil {
+		return nil, err
+	}
+	if scope != Container || l.walkErr != nil {
+		if err := l.needTasks(); err != nil {
+			return l.walkErr, err
+		}
+	}
+	return l.walkErr, l.watch()
+}
