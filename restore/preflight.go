@@ -112,7 +112,7 @@ func checkNumbers(p *plan.Plan) error {
 	if int(largest) < own && !writes {
 		return nil
 	}
-	each, err := pidMaxEach()
+	each, err := PidMaxEach()
 	switch {
 	case err != nil:
 		return err
@@ -142,9 +142,11 @@ func demands(p *plan.Plan) (largest int32, writes bool) {
 	return largest, writes
 }
 
-// pidMaxEach reports whether every pid namespace has a pid_max of its own,
-// the kernel's limit at first (about 6.14: pid_namespace.pid_max).
-func pidMaxEach() (bool, error) {
+// PidMaxEach reports whether every pid namespace of this kernel has a pid_max of
+// its own, which is the kernel's limit at first (about 6.14:
+// pid_namespace.pid_max). An error is a CannotRunError if the kernel's BTF is
+// not to be had.
+func PidMaxEach() (bool, error) {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
 		return false, &CannotRunError{"the kernel's BTF",

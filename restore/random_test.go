@@ -33,7 +33,7 @@ var (
 // with the forest. A refusal of the planner is its own business here.
 func TestRandomForests(t *testing.T) {
 	requireRoot(t)
-	each, err := pidMaxEach()
+	each, err := PidMaxEach()
 	if err != nil {
 		t.Fatal(err)
 	}
