@@ -84,7 +84,7 @@ func exitCode(err error) int {
 	case errors.Is(err, context.Canceled):
 		return exitIncomplete
 	case errors.As(err, new(usageError)), isAny(err, collector.ErrTarget, fs.ErrExist, fs.ErrNotExist,
-		loader.ErrNoProcess, loader.ErrNotInit, loader.ErrSelf, loader.ErrNoCgroup):
+		loader.ErrNoProcess, loader.ErrNotInit, loader.ErrSelf, loader.ErrNoCgroup, loader.ErrTypes):
 		return exitUsage
 	case errors.As(err, new(*restore.CannotRunError)), isAny(err, fs.ErrPermission,
 		loader.ErrNotPermitted, loader.ErrNoBTF, loader.ErrUnsupported, loader.ErrNotVisible):
@@ -116,8 +116,6 @@ func hint(cmd *cobra.Command, err error) string {
 		return "See '" + cmd.CommandPath() + " --help'."
 	case errors.Is(err, fs.ErrExist):
 		return "Give another name, or --force to replace it."
-	case isAny(err, loader.ErrNotPermitted):
-		return "Run as root on the host, or with CAP_BPF and CAP_PERFMON."
 	case errors.Is(err, collector.ErrChanged) && dumping:
 		return "Try --freeze, which stops the target for the moment, or more --retries."
 	case errors.Is(err, collector.ErrChanged):
@@ -127,5 +125,5 @@ func hint(cmd *cobra.Command, err error) string {
 	case errors.Is(err, image.ErrTruncated), errors.As(err, new(*image.AbortedError)):
 		return "There is nothing in it to restore: dump again."
 	}
-	return ""
+	return missing(cmd, err)
 }
