@@ -73,6 +73,17 @@ func cmdCgroup(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: cgroup PID")
 	}
+	_, undo, err := ownCgroup(args[0])
+	ts.Check(err)
+	ts.Defer(func() {
+		if err := undo(); err != nil {
+			ts.Logf("%v", err)
+		}
+	})
+}
+
+// ownCgroup moves a process and its children into a new cgroup, and back.
+func ownCgroup(pid string) (dir string, undo func() error, err error) {
 	root := ""
 	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/freezer"} {
 		if _, err := os.Stat(dir + "/cgroup.procs"); err == nil {
@@ -81,26 +92,32 @@ func cmdCgroup(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	if root == "" {
-		ts.Fatalf("no cgroup hierarchy with a freezer is mounted")
+		return "", nil, errors.New("no cgroup hierarchy with a freezer is mounted")
 	}
 	own, err := os.MkdirTemp(root, "pidgraft-test-")
-	ts.Check(err)
-	children, err := os.ReadFile("/proc/" + args[0] + "/task/" + args[0] + "/children")
-	ts.Check(err)
+	if err == nil {
+		err = os.Chmod(own, 0o755) // as those that others make
+	}
+	if err != nil {
+		return "", nil, err
+	}
 	move := func(dir string) error {
-		for _, pid := range append(strings.Fields(string(children)), args[0]) {
+		children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+		if err != nil {
+			return err
+		}
+		for _, pid := range append(strings.Fields(string(children)), pid) {
 			if err := os.WriteFile(dir+"/cgroup.procs", []byte(pid), 0); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	ts.Defer(func() {
-		if err := errors.Join(move(root), os.Remove(own)); err != nil {
-			ts.Logf("%v", err)
-		}
-	})
-	ts.Check(move(own))
+	undo = func() error { return errors.Join(move(root), os.Remove(own)) }
+	if err := move(own); err != nil {
+		return "", nil, errors.Join(err, undo())
+	}
+	return own, undo, nil
 }
 
 // code N COMMAND... runs a command that must end with exit code N.

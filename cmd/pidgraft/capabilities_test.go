@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/require"
+	"github.com/pidgraft/pidgraft/internal/testforest"
+)
+
+// nobody is the user of these tests; he has no account.
+const nobody = 12345
+
+// unprivileged is a place where a user without privileges can run pidgraft.
+type unprivileged struct {
+	t   *testing.T
+	dir string
+}
+
+func newUnprivileged(t *testing.T) *unprivileged {
+	t.Helper()
+	// t.TempDir is below a directory that is only root's.
+	dir, err := os.MkdirTemp("", "pidgraft-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	u := &unprivileged{t, dir}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	program, err := os.OpenFile(u.path("pidgraft"), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(program, self)
+	if err := errors.Join(err, program.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func (u *unprivileged) path(name string) string { return filepath.Join(u.dir, name) }
+
+// image is that of a forest, for everybody to read.
+func (u *unprivileged) image(f *testforest.Forest, name string) string {
+	u.t.Helper()
+	cmd := exec.Command(u.path("pidgraft"), "dump", "-o", u.path(name), strconv.Itoa(f.Root()))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		u.t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chmod(u.path(name), 0o644); err != nil {
+		u.t.Fatal(err)
+	}
+	return u.path(name)
+}
+
+// run runs pidgraft as a user with these capabilities and no others, also in
+// what it runs; it gives the exit code and all that was said.
+func (u *unprivileged) run(uid int, capabilities []string, args ...string) (int, string) {
+	u.t.Helper()
+	set, id := "-all", strconv.Itoa(uid)
+	for _, c := range capabilities {
+		set += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
+	}
+	cmd := exec.Command("setpriv", append([]string{"--reuid=" + id, "--regid=" + id, "--clear-groups",
+		"--inh-caps=" + set, "--ambient-caps=" + set, "--bounding-set=" + set, u.path("pidgraft")}, args...)...)
+	cmd.Dir = u.dir
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		u.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), said.String()
+}
+
+// Each subcommand runs with exactly the capabilities that docs/capabilities.md
+// says, and without any one of them says which it is that is missing.
+func TestMinimumCapabilities(t *testing.T) {
+	require.Root(t)
+	u := newUnprivileged(t)
+	plain := testforest.Start(t, `
+		outside fork init newpid
+		init fork a
+		init fork z
+		z exit 3`)
+	own := testforest.Start(t, `
+		outside fork init newpid
+		init setgid 12345
+		init setuid 12345
+		init fork a`)
+	sandbox := testforest.Start(t, `
+		outside fork init newpid
+		init fork u newuser newpid
+		host maps u uid 0 0 65536
+		host maps u gid 0 0 65536
+		u fork a`)
+	foreign := testforest.Start(t, `
+		outside fork init newpid
+		init fork a
+		a setgid 1000
+		a setuid 1000
+		a fork u newuser newpid
+		host maps u uid 0 1000 1
+		host setgroups u deny
+		host maps u gid 0 1000 1`)
+	root := strconv.Itoa(plain.Root())
+	held := testforest.Start(t, "outside fork init newpid")
+	cgroup, undo, err := ownCgroup(strconv.Itoa(held.Root()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := undo(); err != nil {
+			t.Error(err)
+		}
+	})
+	image := u.image(plain, "plain.img")
+	restore := []string{"restore", "-d", "--pidfile", u.path("pid")}
+
+	look := []string{"CAP_BPF", "CAP_PERFMON"}
+	rebuild := []string{"CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID"}
+	for _, test := range []struct {
+		name         string
+		uid          int
+		capabilities []string
+		args         []string
+	}{
+		{"dump", nobody, look, []string{"dump", "-f", "-o", u.path("x.img"), root}},
+		{"dump what is one's own", nobody, look, []string{"dump", "-f", "-o", u.path("x.img"), strconv.Itoa(own.Root())}},
+		{"dump a subtree", nobody, look, []string{"dump", "--subtree", "-f", "-o", u.path("x.img"), root}},
+		{"dump frozen", nobody, slices.Concat(look, []string{"CAP_DAC_OVERRIDE"}),
+			[]string{"dump", "--freeze", "-f", "-o", u.path("x.img"), strconv.Itoa(held.Root())}},
+		{"show", nobody, look, []string{"show", "pid:" + root}},
+		{"diff", nobody, look, []string{"diff", image, "pid:" + root}},
+		{"plan", nobody, look, []string{"plan", "pid:" + root}},
+		{"restore", nobody, rebuild, slices.Concat(restore, []string{image})},
+		{"restore, not verified", nobody, rebuild, slices.Concat(restore, []string{"--verify=false", image})},
+		{"restore as root", 0, rebuild[:2], slices.Concat(restore, []string{image})},
+		{"restore in the foreground", nobody, slices.Concat(rebuild, []string{"CAP_KILL"}),
+			[]string{"restore", "--exec", "exit 0", image}},
+		{"restore a subtree", nobody, slices.Concat(rebuild, []string{"CAP_SYS_PTRACE"}),
+			slices.Concat(restore, []string{u.subtree(plain, "subtree.img")})},
+		{"restore nested user namespaces", nobody,
+			slices.Concat(rebuild, []string{"CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SETFCAP"}),
+			slices.Concat(restore, []string{u.image(sandbox, "sandbox.img")})},
+		{"restore user namespaces of a user", nobody,
+			slices.Concat(rebuild, []string{"CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SETPCAP"}),
+			slices.Concat(restore, []string{u.image(foreign, "foreign.img")})},
+		{"restore user namespaces of a user as root", 0,
+			slices.Concat(rebuild, []string{"CAP_SYS_PTRACE", "CAP_SETPCAP"}),
+			slices.Concat(restore, []string{u.path("foreign.img")})},
+		{"doctor", nobody, rebuild, []string{"doctor"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u := &unprivileged{t, u.dir}
+			if code, said := u.run(test.uid, test.capabilities, test.args...); code != exitDone {
+				t.Errorf("with %s: exit code %d: %s", test.capabilities, code, said)
+			}
+			u.killRestored()
+			for i, c := range test.capabilities {
+				rest := slices.Delete(slices.Clone(test.capabilities), i, i+1)
+				code, said := u.run(test.uid, rest, test.args...)
+				u.killRestored()
+				if code != exitCannotRun || !strings.Contains(said, c) {
+					t.Errorf("without %s: exit code %d: %s", c, code, said)
+				}
+			}
+		})
+	}
+
+	t.Run("dump frozen, in an own cgroup", func(t *testing.T) {
+		entries, err := filepath.Glob(cgroup + "/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range append(entries, cgroup) {
+			if err := os.Chown(path, nobody, nobody); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u := &unprivileged{t, u.dir}
+		if code, said := u.run(nobody, look, "dump", "--freeze", "-f", "-o", u.path("x.img"), strconv.Itoa(held.Root())); code != exitDone {
+			t.Errorf("exit code %d: %s", code, said)
+		}
+	})
+}
+
+// subtree is the image of a task of a forest and its descendants.
+func (u *unprivileged) subtree(f *testforest.Forest, name string) string {
+	u.t.Helper()
+	cmd := exec.Command(u.path("pidgraft"), "dump", "--subtree", "-o", u.path(name), strconv.Itoa(f.PID("a")))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		u.t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Chmod(u.path(name), 0o644); err != nil {
+		u.t.Fatal(err)
+	}
+	return u.path(name)
+}
+
+// killRestored ends what a restore left, if it did.
+func (u *unprivileged) killRestored() {
+	u.t.Helper()
+	text, err := os.ReadFile(u.path("pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err == nil {
+		err = unix.Kill(pid, unix.SIGKILL)
+	}
+	if err := errors.Join(err, os.Remove(u.path("pid"))); err != nil {
+		u.t.Error(err)
+	}
+}
