@@ -47,6 +47,9 @@ The target goes on running and does not notice. The dump looks twice and
 counts forks, exits and the like meanwhile; if anything changed it looks
 again. --freeze holds a target that never rests, by its cgroup.
 
+It takes CAP_BPF and CAP_PERFMON, whoever the target belongs to, and to
+--freeze CAP_DAC_OVERRIDE, unless the cgroup is one's own.
+
 An image that could not be restored exactly is not written, unless --inexact
 is given; it says why, and so does the image then. --why-not writes no image:
 it lists what stands against one, a reason a line, and ends with 5, or with 0

@@ -47,7 +47,11 @@ _NUMBERS, _COMM and _TASK.
 
 Without -d it stays as the parent of the forest, passes signals on to its
 root, and ends as the root does. With -d it prints the root's number and
-leaves.`,
+leaves.
+
+It takes CAP_SYS_ADMIN and CAP_SETGID; who is not root, CAP_SETUID, and
+without -d CAP_KILL, too; for some images more, which it says before it
+begins (docs/capabilities.md).`,
 		Example: `  pidgraft restore -d --pidfile web.pid web.img
   pidgraft dump 4711 | pidgraft restore -
   pidgraft restore --exec 'echo "I was $PIDGRAFT_COMM"' web.img`,

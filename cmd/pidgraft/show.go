@@ -48,6 +48,8 @@ In the tree each task has its chain of numbers, outermost namespace first:
 thread; (5) a number that no task carries any more, listed at the end. The
 columns are session and group, by their numbers in the root namespace.
 
+A live process takes CAP_BPF and CAP_PERFMON, whoever it belongs to.
+
 The JSON form carries everything; docs/schema/forest.v1.json describes it.
 Colour is for terminals only, and not with NO_COLOR set.`,
 		Example: `  pidgraft show web.img

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pidgraft/pidgraft/doctor"
 	"github.com/pidgraft/pidgraft/forest/view"
 	planview "github.com/pidgraft/pidgraft/restore/plan/view"
 )
@@ -19,8 +20,9 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pidgraft %s (%s, %s/%s)\nJSON schema %s\nJSON schema %s\n",
-				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, view.Schema, planview.Schema)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pidgraft %s (%s, %s/%s)\nJSON schema %s\nJSON schema %s\nJSON schema %s\n"+
+				"on %s; pidgraft doctor says what it can do there\n",
+				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, view.Schema, planview.Schema, doctor.Schema, machine())
 			return err
 		},
 	}
@@ -33,4 +35,10 @@ func version() string {
 		return "(devel)"
 	}
 	return info.Main.Version
+}
+
+// machine is the kernel that runs.
+func machine() string {
+	p := producer()
+	return "Linux " + p.Release + " (" + p.Machine + ")"
 }
