@@ -66,6 +66,7 @@ type executor struct {
 
 	waiters  map[plan.Ref][]int32 // actors that wait for an operation
 	watchers map[int32][]int32    // actors that wait for an actor's end
+	stopped  []int32              // actors found stopped, which go on after a SIGCONT
 }
 
 func (e *executor) checkRefs() error {
@@ -176,6 +177,9 @@ func (e *executor) step(a int32) (more bool, err error) {
 	}
 	if t := e.k.task(s.task); t.exiting {
 		return false, e.errorf(a, "op %d, %s: %s", s.next, op.Code, endedBefore(t))
+	} else if t.proc.stopped {
+		e.stopped = append(e.stopped, a)
+		return false, nil
 	}
 	errno := e.do(a, s, op)
 	if errno == EAGAIN && (op.Code == plan.Reap || op.Code == plan.Await) {
@@ -194,6 +198,12 @@ func (e *executor) step(a int32) (more bool, err error) {
 		}
 	}
 	return !op.Code.Last(), nil
+}
+
+// wakeStopped lets those try again that were stopped.
+func (e *executor) wakeStopped() {
+	e.ready = append(e.ready, e.stopped...)
+	e.stopped = nil
 }
 
 // processEnded wakes those that wait for the end of a process.
@@ -257,6 +267,8 @@ func (e *executor) waitsFor(s *actor, op *plan.Op) string {
 	}
 	if t := e.k.task(s.task); t.exiting {
 		return endedBefore(t)
+	} else if t.proc.stopped {
+		return "it is stopped"
 	}
 	for _, r := range op.After {
 		if e.actors[r.Actor].next <= r.Op {

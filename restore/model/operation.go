@@ -65,7 +65,9 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 		} else if errno := e.sees(s.task, op); errno != 0 {
 			return errno
 		}
-		return k.Kill(s.task, e.actors[op.Child].task, op.Signal)
+		errno := k.Kill(s.task, e.actors[op.Child].task, op.Signal)
+		e.wakeStopped()
+		return errno
 	case plan.Stop:
 		return e.stop(s.task, op)
 	case plan.Undumpable, plan.Nop, plan.Hold, plan.Perish, plan.Serve, plan.Stay, plan.End:

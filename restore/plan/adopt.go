@@ -44,8 +44,19 @@ func (p *planner) adopt(t int32, at int) {
 	if len(p.refusals) > 0 {
 		return
 	}
+	// Only x can move it from the group of its children to its own.
+	first := !p.nodes[k].leads && p.nodes[k].curGroup != p.nodes[k].group && !p.sees(k, p.nodes[k].group)
+	if first {
+		if p.build(k); len(p.refusals) == 0 {
+			p.give(k)
+		}
+	}
 	p.nodes[k].arrived = p.endInto(x, via)
 	p.nodes[k].curParent = via
+	if first {
+		p.offerCarrier(k)
+		return
+	}
 	p.settle(k)
 }
 
@@ -101,7 +112,7 @@ func (p *planner) reaps(x, heir int32) bool {
 func (p *planner) reap(parent, child int32) Ref {
 	done := p.do(parent, Op{
 		Code: Reap, Child: p.nodes[child].actor, Pid: p.number(child, p.nodes[parent].ns),
-	}, p.nodes[child].cloned)
+	}, p.nodes[child].arrived)
 	p.deaths = append(p.deaths, done)
 	return done
 }

@@ -93,7 +93,7 @@ func (p *planner) checkExited(i int32) {
 	}
 	sig := status & 0x7f
 	switch {
-	case i == 0 && t.State == forest.Zombie:
+	case i == 0 && t.State == forest.Zombie && p.holder == none:
 		p.unsupported(i, "the root has ended")
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
@@ -126,9 +126,6 @@ func (p *planner) checkStopped(i int32) {
 		p.unsupported(i, "its thread %s is stopped and its thread %s is not", p.name(stopped), p.name(runs))
 	case i == 0 && p.holder == none:
 		p.unsupported(i, "the root is stopped by signal %d, and could not take part in its own restore: let it continue first", sig)
-	case sig != sigStop && p.orphaned(p.nodes[i].group):
-		p.unsupported(i, "it is stopped by signal %d, and its group %s has been orphaned since: that signal stops nobody there any more (kernel-rules 22)",
-			sig, p.f.TagName(p.nodes[i].group))
 	}
 }
 

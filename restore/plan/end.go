@@ -30,6 +30,7 @@ const (
 	sigHup  = 1
 	sigInt  = 2
 	sigKill = 9
+	sigCont = 18
 	sigStop = 19
 )
 
@@ -90,7 +91,15 @@ func (p *planner) end(i int32) {
 func (p *planner) endZombie(i int32) {
 	nd := &p.nodes[i]
 	parent := p.waits(nd.parent)
-	p.endProcess(i, p.neededBy(i))
+	if p.stopsParent(i) {
+		l := p.nodes[parent].leader
+		if p.nodes[l].parent == none {
+			p.unsupported(i, "its end stops its parent, which entered the namespace from outside")
+		}
+		p.stoppers[l] = append(p.stoppers[l], i)
+		return
+	}
+	p.endProcess(i, parent, p.neededBy(i))
 	done := p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
 	}, nd.arrived, p.nodes[nd.parent].arrivedKids)
@@ -98,23 +107,23 @@ func (p *planner) endZombie(i int32) {
 	p.discard(parent, nd.signal)
 }
 
-// endProcess ends the process of thread i, its last, as its status says.
-func (p *planner) endProcess(i int32, after []Ref) {
+// endProcess ends the process of thread i, its last, as its status says; if
+// it is an init that is killed, by killer. It returns when it has begun.
+func (p *planner) endProcess(i, killer int32, after []Ref) Ref {
 	status := p.f.Tasks[i].WaitStatus()
 	leader := p.nodes[i].leader
-	switch sig := status & 0x7f; {
+	sig := status & 0x7f
+	switch {
 	case sig == 0:
-		p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
-	case sig == sigKill && p.isInit(leader):
+		return p.do(i, Op{Code: ExitGroup, Child: none, Number: status >> 8}, after...)
+	case sig != sigKill || !p.isInit(leader):
 		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
-		ready := p.do(i, Op{Code: Perish, Child: none})
-		parent := p.nodes[leader].parent
-		after = append(after, ready, p.nodes[leader].arrived, p.nodes[parent].arrivedKids)
-		p.kill(leader, p.waits(parent), sig, after)
-	default:
-		p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
-		p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
+		return p.do(i, Op{Code: Die, Child: none, Signal: sig}, after...)
 	}
+	p.do(i, Op{Code: Undumpable, Child: none}, p.barrier)
+	ready := p.do(i, Op{Code: Perish, Child: none})
+	after = append(after, ready, p.nodes[leader].arrived, p.nodes[p.nodes[leader].parent].arrivedKids)
+	return p.kill(leader, killer, sig, after)
 }
 
 // endExiting lets those inits end, from the innermost, that then wait for their
@@ -128,7 +137,7 @@ func (p *planner) endExiting() {
 		if p.f.Tasks[i].State == forest.ExitingInit {
 			p.setPdeath(i)
 			last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
-			p.endProcess(i, append(last, after...))
+			p.endProcess(i, p.waits(p.nodes[p.nodes[i].leader].parent), append(last, after...))
 			after = append(after, p.lastOf(i))
 		}
 	}
@@ -136,13 +145,12 @@ func (p *planner) endExiting() {
 
 // kill plans the death of an init by its parent, or if that has lost the
 // capabilities for it, from outside.
-func (p *planner) kill(i, parent, sig int32, after []Ref) {
+func (p *planner) kill(i, parent, sig int32, after []Ref) Ref {
 	op := Op{Code: Kill, Child: p.nodes[i].actor, Signal: sig}
 	if t := p.nodes[parent].task; t != none && p.f.Tasks[t].UserNamespace != 0 {
 		p.wantPidfd(i)
-		p.doAs(Restorer, op, after...)
-		return
+		return p.doAs(Restorer, op, after...)
 	}
 	op.Pid = p.number(i, p.nodes[parent].ns)
-	p.do(parent, op, after...)
+	return p.do(parent, op, after...)
 }

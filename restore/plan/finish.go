@@ -11,6 +11,7 @@ import (
 // finish ends the helpers, gives the tasks what they can only get once
 // everybody is in place, and lets those end that have ended.
 func (p *planner) finish() {
+	p.man()
 	for i := int32(0); i < p.tasks; i++ {
 		p.makeUser(p.f.Tasks[i].UserNamespace)
 		p.takeNamespace(i)
@@ -118,12 +119,12 @@ func (p *planner) rest() {
 		}
 		p.setPdeath(i)
 		p.stopChildren(i)
+		p.dismiss(i)
 		p.nodes[i].held = p.do(i, Op{Code: Hold, Child: none})
 	}
 	if p.holder != none {
 		p.stopChildren(p.holder)
-	}
-	if p.holder != none {
+		p.dismiss(p.holder)
 		p.do(p.holder, Op{Code: Serve, Child: none})
 	}
 	if p.stays() {

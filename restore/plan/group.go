@@ -236,7 +236,7 @@ func (p *planner) giveBefore(n int32) bool {
 	for i := 0; i < len(p.gifts) && len(p.refusals) == 0; i++ {
 		k := p.gifts[i]
 		nd := &p.nodes[k]
-		if nd.curParent == none || p.nodes[nd.curParent].leader != n || nd.curGroup == nd.group {
+		if nd.curParent == none || p.nodes[nd.curParent].leader != n || nd.curGroup == nd.group || !p.canGive(nd.curParent, k) {
 			continue
 		}
 		if nd.stage != settled || !p.canFound(nd.group) {

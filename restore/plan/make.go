@@ -62,15 +62,17 @@ type planner struct {
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
 	lastAdoption Ref
-	lastUnnamed  Ref             // the last birth with a number from a cursor
-	identity     []Ref           // operations that change somebody's credentials
-	users        []userSpace     // by user namespace
-	barrier      Ref             // after all of identity
-	deaths       []Ref           // when zombies were seen to be dead
-	stops        Ref             // after all of deaths
-	writers      map[int32]int32 // by namespace: the helper that writes its cursor
-	deadInits    map[int32]int32 // by namespace: the helper that leaves it dead
-	holders      map[int32][]Ref // by init: who took its namespace for children
+	lastUnnamed  Ref                  // the last birth with a number from a cursor
+	identity     []Ref                // operations that change somebody's credentials
+	users        []userSpace          // by user namespace
+	barrier      Ref                  // after all of identity
+	deaths       []Ref                // when zombies were seen to be dead
+	stops        Ref                  // after all of deaths
+	stoppers     map[int32][]int32    // by process: zombies whose end stops it
+	crews        map[forest.Tag]*crew // by group
+	writers      map[int32]int32      // by namespace: the helper that writes its cursor
+	deadInits    map[int32]int32      // by namespace: the helper that leaves it dead
+	holders      map[int32][]Ref      // by init: who took its namespace for children
 
 	opSlab     []Op
 	numberSlab []int32
@@ -114,6 +116,9 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		joins:    make(map[forest.Tag][]Ref),
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),
+
+		stoppers: make(map[int32][]int32),
+		crews:    make(map[forest.Tag]*crew),
 
 		deadInits: make(map[int32]int32),
 		writers:   make(map[int32]int32),

@@ -125,13 +125,13 @@ const (
 	// drops it if it is pending, or back to SIG_DFL (Number 0).
 	Ignore
 	// Kill sends Signal to Child (Pid), which the actor sees and which is
-	// at its Perish: an init dies by nothing it sends itself. The restorer
-	// knows Child by its pidfd instead.
+	// at its Perish: an init dies by nothing it sends itself. SIGCONT is for
+	// a Child that is stopped. The restorer knows Child by its pidfd instead.
 	Kill
 	// Stop sends Signal to the process of Child (Pid), all of whose threads
 	// are at their Hold, and waits until it has stopped; with Number 1 it
-	// lets wait report the stop (waitid with WSTOPPED), with 0 not. Signal
-	// 0: the restorer sent it.
+	// lets wait report the stop (waitid with WSTOPPED), with 0 not. Signal 0
+	// sends nothing: something else stops it.
 	Stop
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -41,29 +42,66 @@ func (p *planner) stopChildren(i int32) {
 		kids = append(slices.Clone(kids), p.nodes[l].kids...)
 	}
 	for _, k := range kids {
-		var held []Ref
-		stop := Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[i].ns)}
-		for _, th := range p.threadsOf(k) {
-			if t := &p.f.Tasks[th]; t.State == forest.Stopped {
-				stop.Signal, stop.Number = t.StopSignal, 0
-				if t.StopReported {
-					stop.Number = 1
-				}
-				held = append(held, p.nodes[th].held)
-			} else {
-				held = append(held, p.lastOf(th)) // a leader that has ended
-			}
-		}
-		if stop.Signal == 0 {
-			continue
-		}
-		if !p.maySignal(i, k) {
-			p.wantPidfd(k)
-			sent := p.doAs(Restorer, Op{Code: Kill, Child: stop.Child, Signal: stop.Signal}, append(held, p.stops)...)
-			stop.Signal, held = 0, []Ref{sent}
-		}
-		p.do(i, stop, append(held, p.stops)...)
+		p.stop(i, k)
 	}
+}
+
+// stop plans what stops process k, a child of by: the ends of its children
+// whose exit signal is SIGSTOP, which nobody can block, each undone but the
+// last if that is how it is stopped; then by itself. All threads of k hold.
+func (p *planner) stop(by, k int32) {
+	op := Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[by].ns)}
+	op.Signal = p.stopSignal(k)
+	reported := int32(0)
+	after := []Ref{p.stops}
+	for _, th := range p.threadsOf(k) {
+		t := &p.f.Tasks[th]
+		if t.State == forest.Stopped && t.StopReported {
+			reported = 1
+		}
+		if t.State.Exited() {
+			after = append(after, p.lastOf(th)) // a leader that has ended
+		} else {
+			after = append(after, p.nodes[th].held)
+		}
+	}
+	last := len(p.stoppers[k]) - 1
+	for j, z := range p.stoppers[k] {
+		stopped := op
+		stopped.Signal = 0
+		if j == last && op.Signal == sigStop {
+			stopped.Number = reported
+		}
+		dead := p.endProcess(z, by, append(p.neededBy(z), after...))
+		p.stopped(z, dead)
+		done := p.do(by, stopped, dead)
+		if j == last && op.Signal == sigStop {
+			p.stopped(k, done)
+			return
+		}
+		after = []Ref{p.send(by, k, sigCont, done)}
+	}
+	if op.Signal == 0 {
+		return
+	}
+	if !p.maySignal(by, k) {
+		after = []Ref{p.send(by, k, op.Signal, after...)}
+		op.Signal = 0
+	}
+	op.Number = reported
+	p.stopped(k, p.do(by, op, after...))
+}
+
+// send plans that by sends a signal to its child k, or if it may not, the
+// restorer.
+func (p *planner) send(by, k, sig int32, after ...Ref) Ref {
+	op := Op{Code: Kill, Child: p.nodes[k].actor, Signal: sig}
+	if !p.maySignal(by, k) {
+		p.wantPidfd(k)
+		return p.doAs(Restorer, op, after...)
+	}
+	op.Pid = p.number(k, p.nodes[by].ns)
+	return p.do(by, op, after...)
 }
 
 // maySignal reports whether i may send k a signal, as both are in the end
@@ -71,4 +109,131 @@ func (p *planner) stopChildren(i int32) {
 func (p *planner) maySignal(i, k int32) bool {
 	from, to := &p.nodes[i], &p.nodes[k]
 	return p.owns(p.now(i).user, int(p.now(k).user)) || from.ids.uid == to.ids.uid || from.ids.euid == to.ids.uid
+}
+
+// stopped notes when process k was stopped or ended, for those that keep its
+// group from being orphaned until then.
+func (p *planner) stopped(k int32, done Ref) {
+	if c := p.crews[p.nodes[k].group]; c != nil {
+		c.stops = append(c.stops, done)
+		c.waits--
+	}
+}
+
+// crew are helpers that keep a group from being orphaned until its members
+// are stopped: SIGTSTP, SIGTTIN and SIGTTOU stop nobody in an orphaned group,
+// and one may have been orphaned since (kernel-rules 22). The inner one is in
+// the group; the outer one, its parent, is in the same session but not in the
+// group. The inner one leaves by setpgid, which, unlike a death or an adoption,
+// sends no SIGHUP to the stopped.
+type crew struct {
+	outer, inner int32
+	reaper       int32 // who has adopted the outer one by the end
+	waits        int   // stops and ends to come
+	stops        []Ref
+}
+
+// stopsParent reports whether the end of zombie z stops its parent.
+func (p *planner) stopsParent(z int32) bool {
+	nd := &p.nodes[z]
+	return p.f.Tasks[z].State == forest.Zombie && nd.signal == sigStop && nd.parent != none &&
+		!p.isInit(p.nodes[nd.parent].leader)
+}
+
+// man makes the crews. All are in their groups by now, and nobody has ended.
+// A group needs one if a member is stopped by a signal that the group does not
+// heed as it is, or if the end of a member, which may orphan it, can come when
+// another is stopped already.
+func (p *planner) man() {
+	waits := make(map[forest.Tag]int)
+	ends, stops, needs := make(map[forest.Tag]bool), make(map[forest.Tag]bool), make(map[forest.Tag]bool)
+	for k := int32(0); k < p.tasks; k++ {
+		nd := &p.nodes[k]
+		g := nd.group
+		if nd.leader != k {
+			continue
+		}
+		if sig := p.stopSignal(k); sig != 0 {
+			waits[g]++
+			stops[g] = true
+			needs[g] = needs[g] || sig != sigStop && p.orphaned(g)
+		}
+		if p.stopsParent(k) {
+			waits[g]++
+			ends[g] = true
+			stops[p.now(nd.parent).group] = true
+		}
+	}
+	for _, g := range slices.Sorted(maps.Keys(waits)) {
+		if (needs[g] || ends[g] && stops[g]) && len(p.refusals) == 0 {
+			p.crews[g] = p.manFor(g)
+			p.crews[g].waits = waits[g]
+		}
+	}
+}
+
+// stopSignal is the signal that stopped process k, or 0.
+func (p *planner) stopSignal(k int32) int32 {
+	for _, th := range p.threadsOf(k) {
+		if t := &p.f.Tasks[th]; t.State == forest.Stopped {
+			return t.StopSignal
+		}
+	}
+	return 0
+}
+
+// manFor makes the crew of group g: born of a member, through a helper whose
+// death leaves it to the init of the namespace.
+func (p *planner) manFor(g forest.Tag) *crew {
+	m := p.x.Group(g)[0]
+	for _, o := range p.x.Group(g) {
+		if a, b := p.nodes[o].user == 0, p.nodes[m].user == 0; a && !b ||
+			a == b && p.f.Namespaces[p.nodes[o].ns].Level < p.f.Namespaces[p.nodes[m].ns].Level {
+			m = o
+		}
+	}
+	ns := p.nodes[m].ns
+	reaper := p.initOf(ns)
+	if ns == 0 && p.holder != none {
+		reaper = p.holder
+	}
+	why := "keeps group " + p.f.TagName(g) + " from being orphaned until its members are stopped"
+	hire := func(by int32) int32 {
+		h := p.helper(RoleHelper, ns, 0, why)
+		nd := &p.nodes[h]
+		nd.parent, nd.session, nd.group = by, p.nodes[m].curSession, g
+		p.birth(by, h, 0)
+		nd = &p.nodes[h]
+		nd.ended = true // not before they have done their work
+		return h
+	}
+	passing := hire(m)
+	c := &crew{outer: hire(passing), reaper: p.waits(reaper)}
+	c.inner = hire(c.outer)
+	if len(p.refusals) > 0 {
+		return c
+	}
+	p.change(c.outer, c.outer, Op{Code: Setpgid, Child: none})
+	p.nodes[c.outer].arrived = p.endInto(passing, reaper)
+	p.nodes[c.outer].curParent = reaper
+	return c
+}
+
+// dismiss ends the crews whose work is done before i, who adopted them, holds.
+func (p *planner) dismiss(i int32) {
+	for _, g := range slices.Sorted(maps.Keys(p.crews)) {
+		c := p.crews[g]
+		if c.reaper != i {
+			continue
+		}
+		if c.waits > 0 {
+			p.unsupported(i, "it holds before the members of group %s are stopped, and is needed for that", p.f.TagName(g))
+			return
+		}
+		p.change(c.inner, c.inner, Op{Code: Setpgid, Child: none}, c.stops...)
+		p.do(c.inner, Op{Code: ExitGroup, Child: none})
+		p.reap(c.outer, c.inner)
+		p.do(c.outer, Op{Code: ExitGroup, Child: none})
+		p.reap(i, c.outer)
+	}
 }
