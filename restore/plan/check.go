@@ -124,8 +124,8 @@ func (p *planner) checkStopped(i int32) {
 	case stopped == none:
 	case runs != none:
 		p.unsupported(i, "its thread %s is stopped and its thread %s is not", p.name(stopped), p.name(runs))
-	case i == 0 && p.holder == none:
-		p.unsupported(i, "the root is stopped by signal %d, and could not take part in its own restore: let it continue first", sig)
+	case i == 0 && p.holder == none && sig != sigStop:
+		p.refuseNode(Unreachable, i, "it is an init stopped by signal %d, and only SIGSTOP from outside stops one (kernel-rules 20)", sig)
 	}
 }
 

@@ -137,7 +137,11 @@ func (p *planner) endExiting() {
 		if p.f.Tasks[i].State == forest.ExitingInit {
 			p.setPdeath(i)
 			last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
-			p.endProcess(i, p.waits(p.nodes[p.nodes[i].leader].parent), append(last, after...))
+			killer := p.nodes[p.nodes[i].leader].parent
+			if killer != none {
+				killer = p.waits(killer)
+			}
+			p.endProcess(i, killer, append(last, after...))
 			after = append(after, p.lastOf(i))
 		}
 	}

@@ -131,5 +131,6 @@ func (p *planner) rest() {
 		p.stopChildren(p.beside)
 		p.do(p.beside, Op{Code: Stay, Child: none})
 	}
+	p.stopRoot()
 	p.doAs(Restorer, Op{Code: End, Child: none})
 }

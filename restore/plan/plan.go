@@ -131,7 +131,8 @@ const (
 	// Stop sends Signal to the process of Child (Pid), all of whose threads
 	// are at their Hold, and waits until it has stopped; with Number 1 it
 	// lets wait report the stop (waitid with WSTOPPED), with 0 not. Signal 0
-	// sends nothing: something else stops it.
+	// sends nothing: something else stops it. That of Init is the
+	// restorer's, and the last thing of all.
 	Stop
 	// Undumpable sets PR_SET_DUMPABLE to 0 and reads it back.
 	Undumpable

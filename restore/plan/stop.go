@@ -111,6 +111,28 @@ func (p *planner) maySignal(i, k int32) bool {
 	return p.owns(p.now(i).user, int(p.now(k).user)) || from.ids.uid == to.ids.uid || from.ids.euid == to.ids.uid
 }
 
+// stopRoot plans the stop of a root that is the first of all: from outside.
+func (p *planner) stopRoot() {
+	sig := p.stopSignal(0)
+	if p.holder != none || sig == 0 {
+		return
+	}
+	stop := Op{Code: Stop, Child: Init, Signal: sig}
+	var after []Ref
+	for _, th := range p.threadsOf(0) {
+		t := &p.f.Tasks[th]
+		if t.StopReported {
+			stop.Number = 1
+		}
+		if t.State.Exited() {
+			after = append(after, p.lastOf(th))
+		} else {
+			after = append(after, p.nodes[th].held)
+		}
+	}
+	p.doAs(Restorer, stop, after...)
+}
+
 // stopped notes when process k was stopped or ended, for those that keep its
 // group from being orphaned until then.
 func (p *planner) stopped(k int32, done Ref) {
@@ -153,7 +175,7 @@ func (p *planner) man() {
 		if nd.leader != k {
 			continue
 		}
-		if sig := p.stopSignal(k); sig != 0 {
+		if sig := p.stopSignal(k); sig != 0 && (k > 0 || p.holder != none) {
 			waits[g]++
 			stops[g] = true
 			needs[g] = needs[g] || sig != sigStop && p.orphaned(g)

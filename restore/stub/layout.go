@@ -24,6 +24,7 @@ const (
 	OwnMemory = 1
 	Detach    = 2
 	Exec      = 4
+	RootEnded = 8
 )
 
 // Plan.Commit: done, that is reported.
@@ -112,7 +113,8 @@ type Plan struct {
 	ExecArgv       uint64
 
 	SelfPidfd int32
-	_         [3]uint32
+	RootStop  uint32
+	_         [2]uint32
 	NoFile    [2]uint64
 	Core      [2]uint64
 	_         [48]byte

@@ -218,6 +218,29 @@ static void await_word(struct actor *init)
 }
 
 /*
+ * The stop of a root that is Init itself can only be sent from outside, and
+ * nothing but Init can commit and report, so this is done after both.
+ */
+static void stop_root(s32 pid, int pidfd)
+{
+	int flags = WSTOPPED | __WALL | (PLAN->root_stop > 1 ? 0 : WNOWAIT);
+	u32 now;
+	long got;
+
+	while ((now = load(&PLAN->commit)) != COMMIT_DONE) {
+		if (ended(pidfd, 0))
+			return;
+		futex_wait(&PLAN->commit, now, 100);
+	}
+	sys4(__NR_pidfd_send_signal, pidfd, SIGSTOP, 0, 0);
+	do {
+		got = sys5(__NR_waitid, P_PID, pid, 0, flags | WEXITED | WNOWAIT, 0);
+	} while (got == -EINTR);
+	if (!(flags & WNOWAIT))
+		sys5(__NR_waitid, P_PID, pid, 0, flags | WNOHANG, 0);
+}
+
+/*
  * From COMMIT_DECIDED on the forest lives by itself: Init gives up its
  * parent-death signal and reports. A coordinator killed before that takes
  * the forest with it, unreported.
@@ -241,7 +264,14 @@ static void commit(struct actor *init)
 	/* a holder waits for signals instead: from outside it takes any */
 	sys4(__NR_pidfd_send_signal, pidfd, SIGURG, 0, 0);
 
+	if (PLAN->root_stop)
+		stop_root(pid, pidfd);
 	if (PLAN->flags & PLAN_DETACH) {
+		/*
+		 * Its end must not be what orphans a group: the kernel would
+		 * wake the stopped there (kill_orphaned_pgrp, kernel/exit.c).
+		 */
+		sys0(__NR_setsid);
 		for (;;) {
 			now = load(&PLAN->commit);
 			if (now >= enough)

@@ -276,9 +276,16 @@ noreturn void serve(u32 self, struct op *op)
 			else if (!committed() && ended(PLAN->self_pidfd, 0))
 				quit(1);
 		}
-		reap();
-		if (sig > 0 && sig != SIGURG && committed() && !info.pid &&
-		    !from_child(&info))
-			sys2(__NR_kill, PLAN->root_number, sig);
+		if (!(PLAN->flags & PLAN_ROOT_ENDED) ||
+		    (committed() && !(PLAN->flags & PLAN_DETACH)))
+			reap();
+		if (sig <= 0 || sig == SIGURG || !committed() || info.pid ||
+		    from_child(&info))
+			continue;
+		sys2(__NR_kill, PLAN->root_number, sig);
+		/* a zombie is kept until somebody lets go of it */
+		if (PLAN->flags & PLAN_ROOT_ENDED && !ignored_by_default(sig) &&
+		    !stops_by_default(sig))
+			quit(128 + sig);
 	}
 }

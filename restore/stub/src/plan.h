@@ -34,6 +34,7 @@ typedef unsigned long long u64;
 #define PLAN_OWN_MEMORY	1u	/* processes get their own memory */
 #define PLAN_DETACH	2u	/* the coordinator leaves after the commit */
 #define PLAN_EXEC	4u	/* held leaders run a program at the commit */
+#define PLAN_ROOT_ENDED	8u	/* the root below the holder is a zombie */
 
 /* struct plan, commit */
 #define COMMIT_NONE	0u
@@ -175,7 +176,9 @@ struct plan {
 
 	/* set by the coordinator before there is any other task */
 	s32 self_pidfd;
-	u32 pad1[3];
+	u32 root_stop;	/* set by the restorer: 1 if Init is to be stopped after
+			 * the commit, 2 if wait is to report it, too */
+	u32 pad1[2];
 	u64 nofile[2];	/* limits to give back to a program: soft, hard */
 	u64 core[2];
 
