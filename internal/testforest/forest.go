@@ -246,6 +246,21 @@ func (f *Forest) hostNumber(a *actor) (int, error) {
 	return int(owner.PID), nil
 }
 
+// Exists reports whether there is a pid object with this number in the test's
+// namespace: that of a task, or a ghost. A number is free only some time after
+// its task is gone from /proc.
+func (f *Forest) Exists(number int) (bool, error) {
+	// f_setown looks for the object alone; the file must not keep it.
+	_, err := unix.FcntlInt(f.mark.Fd(), unix.F_SETOWN, number)
+	if errors.Is(err, unix.ESRCH) {
+		return false, nil
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(f.mark.Fd(), unix.F_SETOWN, 0)
+	}
+	return true, err
+}
+
 // call has the task make a system call.
 func (a *actor) call(nr int64, args ...int64) (int64, error) {
 	a.slot.post(nr, args...)

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +18,7 @@ import (
 //	fork NAME [FLAG…]    a child; vm (share memory), parent (CLONE_PARENT),
 //	                     newpid, newuser, sig=N (exit signal, 0 for none),
 //	                     num=N[/N…] (its numbers, outermost first, the last
-//	                     in its own namespace)
+//	                     in its own namespace), fail (late, with EFAULT)
 //	thread NAME [num=…]  a thread of its process
 //	sleepers N           N children that share its memory and have no name
 //	setsid
@@ -28,9 +26,17 @@ import (
 //	subreaper 0|1
 //	pdeath SIG
 //	comm TEXT
+//	ignore SIG ign|dfl|nocldwait
+//	                     what happens on a signal
 //	setuid N, setgid N
+//	setids UID EUID GID EGID
+//	last-pid N           write ns_last_pid of its namespace
+//	pid-max N            write pid_max of its namespace (not the machine's)
 //	exit CODE            the process (exit_group)
 //	exit-thread CODE     the task (exit)
+//	kill NAME SIG
+//	fault SIG            SEGV, ILL, TRAP or SYS, which an init cannot ignore
+//	reboot hup|int       an init: end by reboot(2), which looks like a signal
 //	reap NAME            collect a child that ended
 //	wait-stop NAME       be told that a child stopped
 //	unshare pid|user|mount
@@ -70,6 +76,13 @@ func (f *Forest) Do(line string) error {
 	return nil
 }
 
+// What the testforest cannot have a task do, or find done.
+var (
+	ErrUnseen  = errors.New("it has no number there")
+	ErrNothing = errors.New("wait4 had nothing to report")
+	ErrMachine = errors.New("it would be the machine's pid_max")
+)
+
 var errUsage = errors.New("wrong arguments")
 
 // taskOps are the operations of a task, by name, with their least number of
@@ -86,6 +99,13 @@ var taskOps = map[string]struct {
 	"subreaper":   {1, prctl(unix.PR_SET_CHILD_SUBREAPER)},
 	"pdeath":      {1, prctl(unix.PR_SET_PDEATHSIG)},
 	"comm":        {1, func(_ *Forest, a *actor, args []string) error { return a.setComm(args[0]) }},
+	"ignore":      {2, (*Forest).ignore},
+	"setids":      {4, (*Forest).setIDs},
+	"last-pid":    {1, sysctl("ns_last_pid")},
+	"pid-max":     {1, (*Forest).pidMax},
+	"kill":        {2, (*Forest).killBy},
+	"fault":       {1, (*Forest).fault},
+	"reboot":      {1, (*Forest).reboot},
 	"setuid":      {1, setID(unix.SYS_SETRESUID)},
 	"setgid":      {1, setID(unix.SYS_SETRESGID)},
 	"exit":        {1, exit(unix.SYS_EXIT_GROUP)},
@@ -159,20 +179,12 @@ func (a *actor) run(nr int64, args ...int64) error {
 func (a *actor) sees(b *actor) (int64, error) {
 	level := len(a.levels) - 1
 	if level >= len(b.levels) {
-		return 0, fmt.Errorf("%s has no number where %s is", b.name, a.name)
+		return 0, fmt.Errorf("%s calls %s: %w", a.name, b.name, ErrUnseen)
 	}
 	return int64(b.levels[level]), nil
 }
 
 func integer(s string) (int64, error) { return strconv.ParseInt(s, 10, 32) }
-
-// signal takes a number or a name without SIG.
-func signal(s string) (int64, error) {
-	if n := unix.SignalNum("SIG" + s); n != 0 {
-		return int64(n), nil
-	}
-	return integer(s)
-}
 
 func prctl(option int64) func(*Forest, *actor, []string) error {
 	return func(_ *Forest, a *actor, args []string) error {
@@ -192,122 +204,6 @@ func setID(nr int64) func(*Forest, *actor, []string) error {
 		}
 		return a.run(nr, n, n, n)
 	}
-}
-
-func exit(nr int64) func(*Forest, *actor, []string) error {
-	return func(f *Forest, a *actor, args []string) error {
-		code, err := integer(args[0])
-		if err != nil {
-			return err
-		}
-		a.slot.post(nr, code)
-		for deadline := time.Now().Add(patience); a.phase() < leaves; {
-			if time.Now().After(deadline) {
-				return fmt.Errorf("task %d does not end", a.tid)
-			}
-			time.Sleep(20 * time.Microsecond)
-		}
-		return f.settle()
-	}
-}
-
-func (f *Forest) fork(a *actor, args []string) error {
-	flags, sig := int64(0), int64(unix.SIGCHLD)
-	var numbers []int64
-	for _, word := range args[1:] {
-		var err error
-		switch key, value, _ := strings.Cut(word, "="); key {
-		case "vm":
-			flags |= unix.CLONE_VM
-		case "parent":
-			flags |= unix.CLONE_PARENT
-			sig = 0
-		case "newpid":
-			flags |= unix.CLONE_NEWPID
-		case "newuser":
-			flags |= unix.CLONE_NEWUSER
-		case "sig":
-			sig, err = signal(value)
-		case "num":
-			numbers, err = parseNumbers(value)
-		default:
-			err = fmt.Errorf("%q: %w", word, errUsage)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return f.spawn(a, args[0], flags, sig, numbers)
-}
-
-func (f *Forest) thread(a *actor, args []string) error {
-	var numbers []int64
-	for _, word := range args[1:] {
-		value, ok := strings.CutPrefix(word, "num=")
-		if !ok {
-			return errUsage
-		}
-		var err error
-		if numbers, err = parseNumbers(value); err != nil {
-			return err
-		}
-	}
-	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES |
-		unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM
-	return f.spawn(a, args[0], flags, 0, numbers)
-}
-
-// parseNumbers reads N/N/…, outermost first, into the order of set_tid.
-func parseNumbers(s string) ([]int64, error) {
-	var numbers []int64
-	for part := range strings.SplitSeq(s, "/") {
-		n, err := integer(part)
-		if err != nil {
-			return nil, err
-		}
-		numbers = append(numbers, n)
-	}
-	slices.Reverse(numbers)
-	return numbers, nil
-}
-
-func (f *Forest) spawn(a *actor, name string, flags, sig int64, numbers []int64) error {
-	if _, taken := f.actors[name]; taken || name == hostName {
-		return fmt.Errorf("the name %q is taken", name)
-	}
-	if f.used == nrSlots {
-		return fmt.Errorf("more than %d tasks", nrSlots)
-	}
-	a.setNumbers(numbers)
-	child := f.addSlot(name)
-	if err := a.run(spawnCall, flags, sig, int64(child.number), int64(len(numbers))); err != nil {
-		f.used--
-		return err
-	}
-	child.tid, child.tgid = a.tid, a.tgid // until it is enlisted, its maker vouches for it
-	return f.enlist(child, flags&unix.CLONE_THREAD != 0)
-}
-
-// setNumbers lays out set_tid in the slot's data.
-func (a *actor) setNumbers(numbers []int64) {
-	for i, n := range numbers {
-		for b := range 4 {
-			a.slot.data[4*i+b] = byte(n >> (8 * b)) // little-endian pid_t
-		}
-	}
-}
-
-func (f *Forest) sleepers(a *actor, args []string) error {
-	n, err := integer(args[0])
-	if err != nil {
-		return err
-	}
-	for range n {
-		if err := a.run(spawnCall, unix.CLONE_VM, int64(unix.SIGCHLD), sleeper, 0); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (f *Forest) setpgid(a *actor, args []string) error {
@@ -346,7 +242,7 @@ func (f *Forest) wait(a *actor, name string, options int64) error {
 	}
 	got, err := a.call(unix.SYS_WAIT4, n, 0, options)
 	if err == nil && got != n {
-		err = fmt.Errorf("wait4 had nothing to report of %s", name)
+		err = fmt.Errorf("%s: %w", name, ErrNothing)
 	}
 	return err
 }
@@ -397,17 +293,8 @@ func (f *Forest) maps(a *actor, args []string) error {
 	if err != nil {
 		return err
 	}
-	const at = 64 // of the text, after the path
-	text := strings.Join(args[2:], " ")
-	copy(a.slot.data[:at], b.mapFile(args[1])+"\x00")
-	copy(a.slot.data[at:], text)
-	base := dataAddr(a.number)
-	fd, err := a.call(unix.SYS_OPENAT, unix.AT_FDCWD, base, unix.O_WRONLY)
-	if err != nil {
-		return err
-	}
-	err = a.run(unix.SYS_WRITE, fd, base+at, int64(len(text)))
-	return errors.Join(err, a.run(unix.SYS_CLOSE, fd))
+	_, err = a.file(b.mapFile(args[1]), strings.Join(args[2:], " "))
+	return err
 }
 
 // exec replaces the task's program by a fresh puppet on the same slot. The
@@ -440,18 +327,4 @@ func (f *Forest) exec(a *actor, _ []string) error {
 		b.tid = 0 // no task has it
 	}
 	return a.setComm(a.name)
-}
-
-func (f *Forest) kill(a *actor, name string) error {
-	sig, err := signal(name)
-	if err != nil {
-		return err
-	}
-	if a.pidfd < 0 {
-		return fmt.Errorf("%s is a thread; signal its process", a.name)
-	}
-	if err := unix.PidfdSendSignal(a.pidfd, unix.Signal(sig), nil, 0); err != nil {
-		return err
-	}
-	return f.settle()
 }

@@ -78,7 +78,8 @@ func (a *actor) phase() phase {
 	}
 	wchan, _ := os.ReadFile(a.proc("wchan"))
 	switch {
-	case string(wchan) == "zap_pid_ns_processes":
+	// It waits for numbers to go, or for children: no puppet blocks in wait4.
+	case string(wchan) == "zap_pid_ns_processes", string(wchan) == "do_wait":
 		return leaves
 	case statusField(text, "SigPnd") != noSignals, statusField(text, "ShdPnd") != noSignals,
 		!a.inFutex():
@@ -119,8 +120,15 @@ func (a *actor) rest() (phase, error) {
 
 func (f *Forest) settle() error {
 	for _, a := range f.order {
-		if _, err := a.rest(); err != nil {
+		if a.tid == 0 {
+			continue
+		}
+		p, err := a.rest()
+		if err != nil {
 			return err
+		}
+		if p == gone {
+			a.tid = 0 // its number may come back as another's
 		}
 	}
 	return nil

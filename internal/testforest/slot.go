@@ -17,6 +17,7 @@ const (
 	nrSlots   = 4096
 	slotsAddr = 0x2000000000 // where a puppet has the slots
 	spawnCall = -1           // slot.nr: clone3 with a child that serves a slot
+	faultCall = -2           // slot.nr: a fault that forces a signal
 	sleeper   = -1           // slot of a child that serves none
 )
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -91,6 +92,90 @@ func TestExecOfThread(t *testing.T) {
 	}
 }
 
+// What a task does to itself or its namespace is seen by asking it.
+func TestAttributes(t *testing.T) {
+	require.Root(t)
+	f := Start(t, `
+		outside fork init newpid
+		init fork a
+		a subreaper 1
+		a pdeath TERM
+		init last-pid 40
+		init fork b`)
+	if OwnPidMax() {
+		if err := f.Do("b pid-max 400"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := f.Attributes("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Subreaper || a.Pdeath != int32(unix.SIGTERM) || a.LastPid != "41" || OwnPidMax() && a.PidMax != "400" {
+		t.Errorf("a says %+v", a)
+	}
+}
+
+// Ways to end that an init cannot ignore, and others.
+func TestEnds(t *testing.T) {
+	require.Root(t)
+	f := Start(t, `
+		outside fork init newpid
+		init fork a newpid
+		a fault SEGV
+		init fork b newpid
+		b fault ILL
+		init fork s newpid
+		s fault SYS
+		init fork c newpid
+		c reboot hup
+		init fork d newpid
+		d reboot int
+		init fork e
+		e kill e TERM
+		init fork g
+		g fork h sig=KILL
+		h exit 0
+		init fork k
+		k ignore CHLD ign
+		k fork l
+		l exit 0
+		k ignore CHLD nocldwait
+		k fork m
+		m exit 0`)
+	for name, want := range map[string]string{"a": "11", "b": "4", "s": "31", "c": "1", "d": "2", "e": "15", "g": "9"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.PID(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Fields(string(text))
+		if got := fields[len(fields)-1]; got != want {
+			t.Errorf("%s ended with status %s, want %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"l", "m"} {
+		if err := f.Do("k reap " + name); err == nil {
+			t.Errorf("%s was there to be reaped", name)
+		}
+	}
+	if err := f.Do("outside reboot hup"); err == nil {
+		t.Error("the test's own namespace may be rebooted")
+	}
+	// A clone that fails late, as the first in its namespace, spoils it.
+	if err := f.Do("init fork x fail"); !errors.Is(err, unix.EFAULT) {
+		t.Errorf("a clone that is to fail late: %v", err)
+	}
+	if err := f.Run("init fork y\ny unshare pid"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Do("y fork z fail"); !errors.Is(err, unix.EFAULT) {
+		t.Errorf("the first clone in a namespace: %v", err)
+	}
+	if err := f.Do("y fork z"); !errors.Is(err, unix.ENOMEM) {
+		t.Errorf("a clone in a spoilt namespace: %v, want ENOMEM", err)
+	}
+}
+
 func TestKillLeavesNothing(t *testing.T) {
 	require.Root(t)
 	f := Start(t, `
@@ -113,4 +198,29 @@ func TestKillLeavesNothing(t *testing.T) {
 			t.Errorf("%s (task %d) is still there: %v", names[i], pid, err)
 		}
 	}
+}
+
+// A ghost's number is taken, that of a task that is gone is not.
+func TestExists(t *testing.T) {
+	require.Root(t)
+	f := Start(t, `
+		outside fork init newpid
+		init fork a
+		a setsid
+		a fork b
+		b thread c`)
+	ghost, thread := f.PID("a"), f.PID("c")
+	if err := f.Run("a exit 0\ninit reap a\nc exit-thread 0"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := f.Exists(ghost); err != nil || !ok {
+		t.Errorf("the ghost exists: %v, %v", ok, err)
+	}
+	for range 1000 {
+		if ok, err := f.Exists(thread); err == nil && !ok {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Error("the number of a thread that ended is not given back")
 }

@@ -38,6 +38,16 @@ func Read(root int) (*Forest, error) {
 	return nil, fmt.Errorf("witness: the forest of task %d does not stay the same", root)
 }
 
+// Look is Read in a single pass, for who knows that the forest is at rest, or
+// looks again if it is not as expected.
+func Look(root int) (*Forest, error) {
+	f, err := pass(root)
+	if err != nil {
+		return nil, fmt.Errorf("witness: task %d: %w", root, err)
+	}
+	return f, nil
+}
+
 // reader is one pass.
 type reader struct {
 	level   int           // of the root namespace among the numbers of NSpid

@@ -9,6 +9,7 @@
  *
  * There is no C library in it: tasks that share memory would share its state.
  */
+#include <asm/signal.h>
 #include <asm/unistd.h>
 #include <linux/errno.h>
 #include <linux/futex.h>
@@ -18,6 +19,7 @@
 #include <linux/types.h>
 
 #define SPAWN -1L		/* slot.nr: clone3, the child serves slot args[2] */
+#define FAULT -2L		/* slot.nr: be forced to take signal args[0] */
 #define SLEEPER -1L		/* args[2]: the child serves none and sleeps */
 
 #define FD_MEM 3		/* the slots */
@@ -136,7 +138,11 @@ static int test_is_gone(void)
 
 static void serve(long n);
 
-/* args: clone flags, exit signal, slot of the child, length of set_tid in data */
+/*
+ * args: clone flags, exit signal, slot of the child, length of set_tid in data,
+ * where to put a pidfd: nowhere makes the kernel fail late, with EFAULT, after
+ * numbers were given out.
+ */
 static long spawn(struct slot *s)
 {
 	struct clone_args args = {
@@ -145,6 +151,7 @@ static long spawn(struct slot *s)
 		.stack_size = STACK_SIZE,
 		.set_tid = s->args[3] ? (__u64)s->data : 0,
 		.set_tid_size = s->args[3],
+		.pidfd = s->args[4],
 	};
 	long stack, ret;
 
@@ -183,6 +190,32 @@ static void sleep_on(void)
 		call(__NR_ppoll, 0, 0, 0, 0, 0, 0);
 }
 
+/* What no init can ignore. */
+static long fault(long sig)
+{
+	switch (sig) {
+	case SIGSEGV:
+		*(volatile int *)(SLOTS_ADDR / 2) = 0; /* nothing is there */
+		break;
+#if defined(__x86_64__)
+	case SIGILL:
+		__asm__ volatile("ud2");
+		break;
+	case SIGTRAP:
+		__asm__ volatile("int3");
+		break;
+#elif defined(__aarch64__)
+	case SIGILL:
+		__asm__ volatile(".inst 0");
+		break;
+	case SIGTRAP:
+		__asm__ volatile("brk #0");
+		break;
+#endif
+	}
+	return -EINVAL;
+}
+
 static void serve(long n)
 {
 	struct slot *s;
@@ -198,6 +231,8 @@ static void serve(long n)
 		seen++;
 		if (s->nr == SPAWN)
 			ret = spawn(s);
+		else if (s->nr == FAULT)
+			ret = fault(s->args[0]);
 		else
 			ret = call(s->nr, s->args[0], s->args[1], s->args[2],
 				   s->args[3], s->args[4], s->args[5]);
