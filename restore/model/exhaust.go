@@ -21,8 +21,7 @@ func Exhaust(c Config, visit func(*History, *Kernel) bool) {
 	c = c.defaults()
 	c.Subtree, c.Failing = false, false
 	first := func(int) int { return 0 }
-	g := &generator{k: New(), c: c, pick: first, value: first, h: &History{}}
-	g.makeRoot()
+	g := newGenerator(c, first)
 	g.h.Root = g.root.leader.id
 	x := &explorer{c: c, visit: visit, seen: map[uint64]bool{}, seed: maphash.MakeSeed()}
 	frontier := []*History{g.h}
@@ -155,7 +154,7 @@ func (x *explorer) hash(h *History, k *Kernel) uint64 {
 		put(int(t.WaitStatus()), bit01(t.GroupExit), t.UserNamespace, t.ChildNamespace, int(t.UID), int(t.EUID))
 		hidden := k.hidden(f.Pid(t.Pid), h.Root)
 		p := hidden.proc
-		put(bit01(hidden.noExec), bit01(hidden.cred.caps), int(p.pending), int(p.ignored))
+		put(bit01(hidden.noExec), bit01(hidden.cred.caps), bit01(hidden.cred.permitted), int(p.pending), int(p.ignored))
 		put(bit01(p.blocked), bit01(p.noChildWait))
 		if p.parent != nil {
 			put(bit01(p.parent.execID == p.parentExecID))

@@ -43,8 +43,7 @@ func (k *Kernel) Die(actor TaskID, sig int32) Errno {
 		if !cur.cred.nsCapable(cur.pid.ns.owner) {
 			return k.fail(EPERM, "no capability in the namespace's owner")
 		}
-		cur.pid.ns.reboot = sig
-		k.doGroupExit(p, sigKill)
+		k.rebootPidNS(cur, sig)
 	case p.unkillable && bit(sig)&faults == 0:
 		return k.fail(EPERM, "an init ignores signal %d from itself (rule 20)", sig)
 	default:
@@ -52,6 +51,19 @@ func (k *Kernel) Die(actor TaskID, sig int32) Errno {
 	}
 	k.settle()
 	return 0
+}
+
+// rebootPidNS ends an init by reboot(2): the rest of it is killed, the caller
+// exits with 0, and what wait reports is sig (reboot_pid_ns).
+func (k *Kernel) rebootPidNS(cur *task, sig int32) {
+	p := cur.proc
+	cur.pid.ns.reboot = sig
+	p.groupExit, p.groupExitCode = true, sigKill
+	if p.alive > 1 {
+		k.race("the threads of init %s end together; which one waits for its namespace?", p.leader.pid)
+	}
+	k.endThreads(p, cur, sigKill)
+	k.doExit(cur, 0)
 }
 
 // doGroupExit ends all threads of p with the wait status code (do_group_exit).
@@ -69,9 +81,9 @@ func (k *Kernel) doExit(t *task, code int32) {
 	p := t.proc
 	t.exiting = true
 	p.alive--
-	// synchronize_group_exit; 5.10: the leader's own status counts instead
+	// synchronize_group_exit; before it, the leader's own status counts
 	// (rule 19).
-	if p.alive == 0 && !p.groupExit {
+	if p.alive == 0 && !p.groupExit && k.version >= vGroupExit {
 		p.groupExit, p.groupExitCode = true, code
 		p.setStopped(false, 0)
 	}
@@ -241,7 +253,7 @@ func (k *Kernel) releaseTask(t *task) {
 	if p.leader.state != zombie || p.threads > 1 {
 		return
 	}
-	if p.groupExit { // not on older kernels; wait reports the same
+	if p.groupExit && k.version >= vGroupExit { // wait reports the same
 		p.leader.exitCode = p.groupExitCode
 	}
 	if k.doNotifyParent(p) {

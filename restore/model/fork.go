@@ -127,12 +127,24 @@ func (k *Kernel) Exec(actor TaskID) Errno {
 	p.noChildWait = false
 	cur.noExec = false
 	cur.execID++
-	// Root's capabilities come back or go with what uid 0 is in there
-	// (cap_bprm_creds_from_file): none before its map is written.
-	root, ok := cur.cred.user.toKernel(0, (*userNS).uids)
-	cur.cred.caps = ok && cur.cred.euid == root
+	k.execCreds(cur)
 	k.settle()
 	return 0
+}
+
+// execCreds has root's capabilities come back or go with what uid 0 is in the
+// user namespace: none before its map is written (cap_bprm_creds_from_file,
+// bprm_caps_from_vfs_caps). A program with more than the real uid's own rights
+// loses pdeath_signal (begin_new_exec, secureexec).
+func (k *Kernel) execCreds(cur *task) {
+	c := cur.cred
+	root, ok := c.user.toKernel(0, (*userNS).uids)
+	c.caps = ok && c.euid == root
+	c.permitted = c.caps || ok && c.uid == root
+	if c.caps && c.uid != root {
+		cur.pdeath = 0
+	}
+	k.commitCreds(cur, c)
 }
 
 // takeLeadership is the part of de_thread for a thread that is not the

@@ -17,10 +17,9 @@ type Config struct {
 	MaxTasks int   // tasks at one time; 0: 12
 	MaxLevel int   // namespaces below the root's; 0: 3
 	// Failing keeps steps that the kernel refuses. Otherwise they are left
-	// out, but for those that move an id cursor all the same.
+	// out, but for those that change something all the same.
 	Failing bool
-	// FromOutside has only the outsider send signals.
-	FromOutside bool
+	Version Version // of the machine
 }
 
 func (c Config) defaults() Config {
@@ -52,7 +51,40 @@ func GenerateRand(r *rand.Rand, c Config) (*History, *Kernel) { return GenerateF
 // testing library, failures shrink.
 func GenerateFrom(pick Picker, c Config) (*History, *Kernel) {
 	c = c.defaults()
-	var kinds []Kind // each as often as its weight says
+	kinds := c.weighted()
+	g := newGenerator(c, pick)
+	n := c.MinSteps + pick(c.MaxSteps-c.MinSteps+1)
+	// A proposal may find nothing to act upon: tries are bounded too.
+	for tries := 4 * n; len(g.h.Steps) <= n && tries > 0 && g.goesOn(); tries-- {
+		g.propose(kinds[pick(len(kinds))])
+	}
+	return g.done()
+}
+
+// GenerateSlots is GenerateFrom with a picker for each proposal, nil to leave
+// it out: when a history is made smaller by leaving proposals out, the others
+// remain what they were. The first picker is for the root. Steps are limited
+// by the number of slots only.
+func GenerateSlots(slots []Picker, c Config) (*History, *Kernel) {
+	c = c.defaults()
+	kinds := c.weighted()
+	g := newGenerator(c, slots[0])
+	for _, pick := range slots[1:] {
+		if pick == nil {
+			continue
+		}
+		if !g.goesOn() {
+			break
+		}
+		g.pick, g.value = pick, pick
+		g.propose(kinds[pick(len(kinds))])
+	}
+	return g.done()
+}
+
+// weighted lists the kinds, each as often as its weight says.
+func (c Config) weighted() []Kind {
+	var kinds []Kind
 	for k, weight := range weights {
 		for range weight {
 			if c.Kinds.Has(Kind(k)) {
@@ -60,13 +92,17 @@ func GenerateFrom(pick Picker, c Config) (*History, *Kernel) {
 			}
 		}
 	}
-	g := &generator{k: New(), c: c, pick: pick, value: pick, h: &History{}}
+	return kinds
+}
+
+// newGenerator makes a machine with the root of a forest.
+func newGenerator(c Config, pick Picker) *generator {
+	g := &generator{k: NewVersion(c.Version), c: c, pick: pick, value: pick, h: &History{Version: c.Version}}
 	g.makeRoot()
-	n := c.MinSteps + pick(c.MaxSteps-c.MinSteps+1)
-	// A proposal may find nothing to act upon: tries are bounded too.
-	for tries := 4 * n; len(g.h.Steps) <= n && tries > 0 && g.goesOn(); tries-- {
-		g.propose(kinds[pick(len(kinds))])
-	}
+	return g
+}
+
+func (g *generator) done() (*History, *Kernel) {
 	g.h.Root = g.root.leader.id
 	return g.h, g.k
 }
@@ -120,8 +156,8 @@ func (g *generator) makeRoot() {
 // do makes a step and keeps it if the configuration wants it.
 func (g *generator) do(s Step) Errno {
 	errno := g.k.Apply(&s)
-	movesCursor := s.Kind == ForkFail || errno == EEXIST || errno == ENOMEM || s.SetTID != nil
-	if errno == 0 || g.c.Failing || movesCursor {
+	changed := errno == EAGAIN || errno == EEXIST || errno == ENOMEM || s.SetTID != nil || s.Kind == ChangeIDs
+	if errno == 0 || g.c.Failing || changed {
 		g.h.Steps = append(g.h.Steps, s)
 	}
 	return errno
@@ -149,7 +185,7 @@ func (g *generator) anyActor() *task { return g.some((*task).runs) }
 // sender is who sends a signal to t: the outsider, which every init heeds, or
 // a task that sees t.
 func (g *generator) sender(t *task) TaskID {
-	if !g.c.FromOutside && g.value(2) == 1 {
+	if g.value(2) == 1 {
 		if a := g.some(func(a *task) bool { return a.runs() && t.pid.numberIn(a.pid.ns) != 0 }); a != nil {
 			return a.id
 		}

@@ -12,9 +12,10 @@ import (
 // History is a sequence of system calls on a new machine, and the process
 // whose forest it makes.
 type History struct {
-	Mode  forest.Mode
-	Root  TaskID // the root of the forest at the end
-	Steps []Step
+	Version Version // of the machine
+	Mode    forest.Mode
+	Root    TaskID // the root of the forest at the end
+	Steps   []Step
 }
 
 // Step is one system call of a History. Which fields mean something depends on
@@ -67,7 +68,7 @@ const (
 	Continue                   // SIGCONT to Target
 	TellStop                   // wait4 with WUNTRACED for Target
 	ParentDeath                // PR_SET_PDEATHSIG: Number
-	IgnoreChildren             // SIGCHLD to SIG_IGN (1) or SIG_DFL (0)
+	IgnoreChildren             // what happens on SIGCHLD: Number, see IgnoreOff
 	MapUsers                   // write Maps for Target
 	ChangeIDs                  // setresuid and setresgid: IDs
 	WriteCursor                // ns_last_pid: Number
@@ -75,6 +76,32 @@ const (
 	DieInit                    // a fault, or reboot(2): Number
 
 	nrKinds
+)
+
+var kindNames = [nrKinds]string{
+	Fork: "fork", ForkSignal: "fork signal", ForkParent: "fork parent", ForkNamed: "fork named",
+	ForkPID: "fork pid", ForkUser: "fork user", ForkFail: "fork fail", ForkThread: "thread",
+	ExitOne: "exit", ExitAll: "exit_group", KillOne: "kill", Reap: "reap", NewSession: "setsid",
+	JoinGroup: "setpgid self", MoveChild: "setpgid child", Reaper: "subreaper",
+	UnsharePID: "unshare pid", UnshareUser: "unshare user", JoinPID: "setns pid", JoinUser: "setns user",
+	Enter: "enter", Execve: "exec", Stop: "stop", Continue: "continue", TellStop: "wait stopped",
+	ParentDeath: "pdeath_signal", IgnoreChildren: "ignore SIGCHLD", MapUsers: "id maps", ChangeIDs: "ids",
+	WriteCursor: "ns_last_pid", WriteMax: "pid_max", DieInit: "init dies",
+}
+
+// String is a word or two, empty for a number that is no kind.
+func (k Kind) String() string {
+	if k >= nrKinds {
+		return ""
+	}
+	return kindNames[k]
+}
+
+// What IgnoreChildren sets.
+const (
+	IgnoreOff    = 0 // SIG_DFL
+	IgnoreOn     = 1 // SIG_IGN
+	IgnoreNoWait = 2 // SIG_DFL with SA_NOCLDWAIT
 )
 
 // Kinds is a set of Kind.
@@ -150,7 +177,9 @@ func (k *Kernel) apply(s *Step) (errno Errno) {
 	case ParentDeath:
 		errno = k.SetPdeath(s.Actor, s.Number)
 	case IgnoreChildren:
-		errno = k.Ignore(s.Actor, sigChld, s.Number != 0)
+		if errno = k.Ignore(s.Actor, sigChld, s.Number == IgnoreOn); errno == 0 {
+			errno = k.SetNoChildWait(s.Actor, s.Number == IgnoreNoWait)
+		}
 	case MapUsers:
 		errno = k.WriteMaps(s.Actor, s.Target, s.Maps)
 	case ChangeIDs:
@@ -188,7 +217,7 @@ func (t *task) born() *pid    { return t.bornPid }
 // Replay makes the steps on a new machine. It fails if one ends otherwise than
 // the history says.
 func (h *History) Replay() (*Kernel, error) {
-	k := New()
+	k := NewVersion(h.Version)
 	for i := range h.Steps {
 		s := h.Steps[i]
 		if errno := k.Apply(&s); errno != h.Steps[i].Errno || s.Child != h.Steps[i].Child {
@@ -253,7 +282,7 @@ func (s *Step) call() string {
 	case ParentDeath:
 		return fmt.Sprintf("prctl(PDEATHSIG, %d)", s.Number)
 	case IgnoreChildren:
-		return fmt.Sprintf("sigaction(CHLD, %s)", [...]string{"DFL", "IGN"}[s.Number&1])
+		return fmt.Sprintf("sigaction(CHLD, %s)", [...]string{"DFL", "IGN", "NOCLDWAIT"}[s.Number%3])
 	case MapUsers:
 		return fmt.Sprintf("write maps of t%d: uid %v, gid %v", s.Target, s.Maps.UID, s.Maps.GID)
 	case ChangeIDs:

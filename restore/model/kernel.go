@@ -21,9 +21,22 @@ const (
 	Outsider TaskID = 2
 )
 
+// Version is a kernel's as one number: 510 is 5.10. 0 is Latest.
+type Version int
+
+// Latest is the version that the model follows where it is not told another.
+const Latest Version = 618
+
+// Versions from which something differs.
+const (
+	vGroupExit Version = 518 // the last thread's exit is its group's: rule 19
+	vOwnPidMax Version = 614 // pid_max for each namespace: rule 4
+)
+
 // Kernel is a machine: all its tasks, pid objects and namespaces. It is not
 // safe for concurrent use.
 type Kernel struct {
+	version  Version
 	tasks    []*task // by TaskID; [0] is nil
 	hostNS   *pidNS
 	hostUser *userNS
@@ -49,9 +62,15 @@ type Kernel struct {
 	numbers  []int32
 }
 
-// New is a machine with HostInit and Outsider.
-func New() *Kernel {
-	k := &Kernel{tasks: make([]*task, 1, 64)}
+// New is a machine of the latest version with HostInit and Outsider.
+func New() *Kernel { return NewVersion(Latest) }
+
+// NewVersion is a machine with HostInit and Outsider.
+func NewVersion(v Version) *Kernel {
+	if v == 0 {
+		v = Latest
+	}
+	k := &Kernel{version: v, tasks: make([]*task, 1, 64)}
 	k.hostUser = k.newUserNS(nil, 0, 0)
 	k.hostUser.uidMap = []forest.Extent{{Count: ^uint32(0)}}
 	k.hostUser.gidMap = k.hostUser.uidMap
@@ -77,13 +96,45 @@ func (k *Kernel) bootInit() *task {
 	t := k.newTask()
 	t.pid, t.bornPid, t.childNS, t.comm = object, object, k.hostNS, "init"
 	object.born = t.id
-	t.cred = cred{user: k.hostUser, caps: true}
+	t.cred = cred{user: k.hostUser, caps: true, permitted: true}
 	p := k.newProcess(t)
 	p.pgrp, p.session, p.exitSignal = object, object, forest.SIGCHLD
 	p.sessionLeader, p.unkillable = true, true
 	k.hostNS.childReaper = t
 	k.attachLeader(p)
 	return t
+}
+
+// Ended reports whether a task has ended or begun to.
+func (k *Kernel) Ended(id TaskID) bool {
+	t := k.task(id)
+	return t == nil || t.exiting
+}
+
+// Exists reports whether the pid object that was made for a task still exists:
+// carried by a task, or a ghost.
+func (k *Kernel) Exists(id TaskID) bool {
+	t := k.task(id)
+	return t != nil && t.bornPid.ns.numbers[t.bornPid.numbers[t.bornPid.ns.level]] == t.bornPid
+}
+
+// Leader is the task that leads the process of id: another than at first if a
+// thread has run a program (rule 12).
+func (k *Kernel) Leader(id TaskID) TaskID {
+	t := k.task(id)
+	if t == nil {
+		return 0
+	}
+	return t.proc.leader.id
+}
+
+// Task is the task of a container's forest, exported for root, that f.Tasks[i]
+// describes.
+func (k *Kernel) Task(f *forest.Forest, root TaskID, i int) TaskID {
+	if o := k.tasks[root].pid.ns.numbers[f.Pid(f.Tasks[i].Pid).Numbers[0]]; o != nil && o.task != nil {
+		return o.task.id
+	}
+	return 0
 }
 
 // Why explains the failure of the last call that failed.

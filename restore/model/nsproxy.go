@@ -32,7 +32,7 @@ func (k *Kernel) Unshare(actor TaskID, flags CloneFlags) Errno {
 		}
 		cur.childNS = ns
 	}
-	cur.cred = creds
+	k.commitCreds(cur, creds)
 	return 0
 }
 
@@ -76,7 +76,7 @@ func (t *task) mayAccess(other *task) bool {
 	case c.uid != o.uid || c.uid != o.euid || c.gid != o.gid || c.gid != o.egid:
 		return false
 	}
-	return c.user == o.user && !o.caps // cap_ptrace_access_check
+	return c.user == o.user && (c.permitted || !o.permitted) // cap_ptrace_access_check
 }
 
 // SetnsUser lets the actor enter the user namespace of target: rule 9 (setns(2)
@@ -107,7 +107,9 @@ func (k *Kernel) usernsInstall(cur *task, u *userNS) Errno {
 	case !cur.cred.nsCapable(u):
 		return k.fail(EPERM, "no capability in that user namespace (rule 9)")
 	}
-	cur.cred.user, cur.cred.caps = u, true
+	creds := cur.cred
+	creds.user, creds.caps, creds.permitted = u, true, true
+	k.commitCreds(cur, creds)
 	return 0
 }
 

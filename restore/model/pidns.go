@@ -15,6 +15,7 @@ const (
 	reservedPids  = 300     // RESERVED_PIDS: rule 3
 	pidMaxDefault = 4194304 // PID_MAX_LIMIT: rule 4
 	pidMaxMin     = 301     // rule 4
+	pidMaxMachine = 32768   // PID_MAX_DEFAULT, where it is the machine's
 )
 
 // pidNS is a struct pid_namespace.
@@ -39,6 +40,9 @@ type pidNS struct {
 
 func (k *Kernel) newPidNS(parent *pidNS, owner *userNS) *pidNS {
 	ns := &pidNS{id: k.nrNS, parent: parent, owner: owner, adding: true, pidMax: pidMaxDefault}
+	if k.version < vOwnPidMax {
+		ns.pidMax = pidMaxMachine
+	}
 	ns.numbers = make(map[int32]*pid)
 	if parent != nil {
 		ns.level = parent.level + 1
@@ -126,14 +130,21 @@ func (k *Kernel) zapDone(t *task) {
 	k.exitNotify(t, t)
 }
 
-// SetPidMax writes pid_max of the actor's namespace: rule 4.
+// SetPidMax writes pid_max of the actor's namespace: rule 4. Root of the
+// namespace's owner may, with or without capabilities
+// (pid_table_root_permissions).
 func (k *Kernel) SetPidMax(actor TaskID, limit int32) Errno {
 	cur, errno := k.actor(actor)
 	if errno != 0 {
 		return errno
 	}
-	if !cur.cred.nsCapable(cur.pid.ns.owner) {
-		return k.fail(EPERM, "no capability in the namespace's owner")
+	owner := cur.pid.ns.owner
+	root, ok := owner.toKernel(0, (*userNS).uids)
+	if !cur.cred.nsCapable(owner) && !(ok && cur.cred.euid == root) {
+		return k.fail(EACCES, "neither a capability in the namespace's owner nor root of it")
+	}
+	if k.version < vOwnPidMax {
+		return k.fail(EPERM, "pid_max is the machine's (rule 4)")
 	}
 	if limit < pidMaxMin || limit > pidMaxDefault {
 		return k.fail(EINVAL, "pid_max %d is not in %d…%d (rule 4)", limit, pidMaxMin, pidMaxDefault)
@@ -153,7 +164,6 @@ func (k *Kernel) SetLastPid(actor TaskID, last int32) Errno {
 	if !cur.cred.nsCapable(ns.owner) {
 		return k.fail(EPERM, "no capability in the namespace's owner")
 	}
-	// doubtful: up to 6.13 the bound is the machine's pid_max.
 	if last < 0 || last > ns.pidMax {
 		return k.fail(EINVAL, "ns_last_pid %d is not in 0…%d (rule 3)", last, ns.pidMax)
 	}

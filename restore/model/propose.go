@@ -77,7 +77,7 @@ func (g *generator) maps(t *task) Step {
 	same := []forest.Extent{{Count: 65536}}
 	s := Step{Kind: MapUsers, Target: t.id, Maps: UserMaps{UID: same, GID: same, Setgroups: true}}
 	parent := t.cred.user.parent
-	if parent == nil || parent == g.k.hostUser || g.c.FromOutside {
+	if parent == nil || parent == g.k.hostUser {
 		s.Actor = Outsider
 	} else if a := g.some(func(a *task) bool { return a.runs() && a.cred.user == parent && a.cred.caps }); a != nil {
 		s.Actor = a.id
@@ -251,12 +251,21 @@ func (g *generator) attribute(k Kind) {
 			s.Number = 0
 		}
 	case IgnoreChildren:
-		s.Number = int32(1 - a.proc.ignored>>(sigChld-1)&1)
+		s.Number = []int32{IgnoreOn, IgnoreNoWait}[g.value(2)]
+		if a.proc.ignored&bit(sigChld) != 0 || a.proc.noChildWait {
+			s.Number = IgnoreOff
+		}
 	case ParentDeath:
 		s.Number = []int32{15, 23, 9, 19, 0}[g.value(5)]
 	case ChangeIDs:
 		uid, gid := uint32(g.value(3)*1000), uint32(g.value(2)*100)
 		s.IDs = IDs{UID: uid, EUID: uid, GID: gid, EGID: gid}
+		switch g.value(8) {
+		case 6:
+			s.IDs.EUID = 0
+		case 7:
+			s.IDs.EUID = 1000
+		}
 	case WriteCursor:
 		s.Number = []int32{1, 5, 20, 299, 300, 32767}[g.value(6)]
 	case WriteMax:

@@ -54,7 +54,8 @@ func (k *Kernel) Kill(actor, target TaskID, sig int32) Errno {
 	if sig < 0 || sig > 64 {
 		return k.fail(EINVAL, "signal %d", sig)
 	}
-	if c := t.cred; cur.cred.euid != c.uid && cur.cred.uid != c.uid && !cur.cred.nsCapable(c.user) {
+	continues := sig == sigCont && cur.proc.session == t.proc.session // check_kill_permission
+	if c := t.cred; !continues && cur.cred.euid != c.uid && cur.cred.uid != c.uid && !cur.cred.nsCapable(c.user) {
 		return k.fail(EPERM, "no capability to signal task %d", target)
 	}
 	if sig != 0 {

@@ -24,10 +24,11 @@ type userNS struct {
 }
 
 // cred is what counts of a struct cred. The ids are those of the initial user
-// namespace. caps are all of root's in user, or none.
+// namespace. caps, those in effect, are all of root's in user or none, and so
+// are those permitted.
 type cred struct {
 	user                 *userNS
-	caps                 bool
+	caps, permitted      bool
 	uid, euid, gid, egid uint32
 }
 
@@ -52,7 +53,7 @@ func (k *Kernel) createUserNS(c *cred) Errno {
 		return k.fail(EPERM, "gid %d has no number in the creator's user namespace: its map is not written", c.egid)
 	}
 	c.user = k.newUserNS(c.user, c.euid, c.egid)
-	c.caps = true
+	c.caps, c.permitted = true, true
 	return 0
 }
 
@@ -175,49 +176,93 @@ func (u *userNS) holds(m, own []forest.Extent) bool {
 type IDs struct{ UID, EUID, GID, EGID uint32 }
 
 // SetIDs sets the ids of the actor: of this thread alone, as the system calls
-// do (setresgid, setresuid). Capabilities go with the last id that is root's,
-// and pdeath_signal with a change of an effective one (commit_creds, rule 18).
+// do, setresgid first. If setresuid fails, the group ids are set already.
 func (k *Kernel) SetIDs(actor TaskID, ids IDs) Errno {
 	cur, errno := k.actor(actor)
 	if errno != 0 {
 		return errno
 	}
 	c := cur.cred
-	for _, x := range []struct {
-		to   *uint32
-		id   uint32
-		of   func(*userNS) []forest.Extent
-		have [2]uint32
-	}{
-		{&c.gid, ids.GID, (*userNS).gids, [2]uint32{c.gid, c.egid}},
-		{&c.egid, ids.EGID, (*userNS).gids, [2]uint32{c.gid, c.egid}},
-		{&c.uid, ids.UID, (*userNS).uids, [2]uint32{c.uid, c.euid}},
-		{&c.euid, ids.EUID, (*userNS).uids, [2]uint32{c.uid, c.euid}},
-	} {
-		id, ok := c.user.toKernel(x.id, x.of)
-		if !ok {
-			return k.fail(EINVAL, "id %d is not mapped in the actor's user namespace", x.id)
-		}
-		if !c.caps && id != x.have[0] && id != x.have[1] {
-			return k.fail(EPERM, "no capability to take id %d", x.id)
-		}
-		*x.to = id
+	if errno := k.setID(&c, &c.gid, &c.egid, ids.GID, ids.EGID, (*userNS).gids); errno != 0 {
+		return errno
 	}
-	if c.euid != cur.cred.euid || c.egid != cur.cred.egid {
-		cur.pdeath = 0
+	k.commitCreds(cur, c)
+	if errno := k.setID(&c, &c.uid, &c.euid, ids.UID, ids.EUID, (*userNS).uids); errno != 0 {
+		return errno
 	}
-	c.caps = c.caps && ids.EUID == 0 // cap_emulate_setxuid
-	cur.cred = c
+	c.emulateSetxuid(&cur.cred)
+	k.commitCreds(cur, c)
 	return 0
+}
+
+// setID sets a real and an effective id of c; the saved one is the effective
+// (setresgid, setresuid).
+func (k *Kernel) setID(c *cred, real, effective *uint32, r, e uint32, of func(*userNS) []forest.Extent) Errno {
+	have := [2]uint32{*real, *effective}
+	for i, to := range []*uint32{real, effective} {
+		id, ok := c.user.toKernel([]uint32{r, e}[i], of)
+		if !ok {
+			return k.fail(EINVAL, "id %d is not mapped in the actor's user namespace", []uint32{r, e}[i])
+		}
+		if !c.caps && id != have[0] && id != have[1] {
+			return k.fail(EPERM, "no capability to take id %d", id)
+		}
+		*to = id
+	}
+	return 0
+}
+
+// emulateSetxuid has capabilities go with the last id that is root's, and come
+// and go with the effective one (cap_emulate_setxuid).
+func (c *cred) emulateSetxuid(old *cred) {
+	root, ok := old.user.toKernel(0, (*userNS).uids)
+	if !ok {
+		return
+	}
+	if (old.uid == root || old.euid == root) && c.uid != root && c.euid != root {
+		c.permitted, c.caps = false, false
+	}
+	switch was, is := old.euid == root, c.euid == root; {
+	case was && !is:
+		c.caps = false
+	case !was && is:
+		c.caps = c.permitted
+	}
+}
+
+// commitCreds gives t new credentials. pdeath_signal goes with a change of an
+// effective id, and with new capabilities (commit_creds): rule 18.
+func (k *Kernel) commitCreds(t *task, c cred) {
+	if old := &t.cred; old.euid != c.euid || old.egid != c.egid || !old.includes(&c) {
+		t.pdeath = 0
+	}
+	t.cred = c
+}
+
+// includes reports whether what c may do is no more than old might
+// (cred_cap_issubset).
+func (old *cred) includes(c *cred) bool {
+	if old.user == c.user {
+		return old.permitted || !c.permitted
+	}
+	for u := c.user; u.parent != nil; u = u.parent {
+		if u.parent == old.user && u.owner == old.euid {
+			return true
+		}
+	}
+	return false
 }
 
 // SetIDsKeepCaps is SetIDs with SECBIT_NO_SETUID_FIXUP: capabilities stay.
 func (k *Kernel) SetIDsKeepCaps(actor TaskID, ids IDs) Errno {
 	t := k.task(actor)
-	caps := t != nil && t.cred.caps
+	if t == nil {
+		return k.SetIDs(actor, ids)
+	}
+	caps, permitted := t.cred.caps, t.cred.permitted
 	errno := k.SetIDs(actor, ids)
 	if errno == 0 {
-		t.cred.caps = caps
+		t.cred.caps, t.cred.permitted = caps, permitted
 	}
 	return errno
 }
