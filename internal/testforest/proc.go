@@ -82,7 +82,7 @@ func (a *actor) phase() phase {
 	case string(wchan) == "zap_pid_ns_processes", string(wchan) == "do_wait":
 		return leaves
 	case statusField(text, "SigPnd") != noSignals, statusField(text, "ShdPnd") != noSignals,
-		!a.inFutex():
+		!strings.HasPrefix(statusField(text, "State"), "S"), !a.inFutex(), a.exiting():
 		return busy
 	}
 	return waits
@@ -95,6 +95,19 @@ func (a *actor) inFutex() bool {
 	text, _ := os.ReadFile(a.proc("syscall"))
 	number, _, _ := bytes.Cut(text, []byte(" "))
 	return string(number) == strconv.Itoa(unix.SYS_FUTEX)
+}
+
+// exiting tells whether the task is on its way out (PF_EXITING): it may sleep
+// there for a lock, and the system call is still the one before its end.
+func (a *actor) exiting() bool {
+	text, _ := os.ReadFile(a.proc("stat"))
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) < 7 {
+		return true
+	}
+	const pfExiting = 0x4
+	flags, err := strconv.ParseUint(string(fields[6]), 10, 32)
+	return err != nil || flags&pfExiting != 0
 }
 
 const noSignals = "0000000000000000"

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reenact
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/testforest"
+	"github.com/pidgraft/pidgraft/internal/witness"
+	"github.com/pidgraft/pidgraft/restore/model"
+)
+
+// ignored is what the model has no word for, or is compared apart.
+var ignored = []witness.Field{witness.StopCode, witness.Comm}
+
+// Compare holds what /proc shows of the forest of root, and what its tasks say
+// if ask is set, against the model. On a busy machine an init that ends is seen
+// on its way: it looks again for as long as patience. A state of which the model
+// says that it cannot be exported is not compared.
+func (s *Stage) Compare(k *model.Kernel, root model.TaskID, ask bool, patience time.Duration) error {
+	f, err := k.Forest(root, forest.Container)
+	if err != nil {
+		return nil // an entrant before its setsid: the next call comes soon
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if err = s.compare(k, f, root); err == nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err == nil && ask {
+		err = s.compareAttributes(k, f, root)
+	}
+	return err
+}
+
+func (s *Stage) compare(k *model.Kernel, f *forest.Forest, root model.TaskID) error {
+	got, err := witness.Look(s.Forest.PID(Name(root)))
+	if err != nil {
+		return err
+	}
+	if d := witness.Compare(got, testimony(f), ignored...); d != nil {
+		return errors.New("the kernel, then the model: " + strings.Join(d, "; "))
+	}
+	if err := s.compareGhosts(k); err != nil {
+		return err
+	}
+	return s.compareCodes(k, f, root)
+}
+
+// compareGhosts compares which pid objects there are, of all that ever were.
+func (s *Stage) compareGhosts(k *model.Kernel) error {
+	for id, number := range s.born {
+		got, err := s.Forest.Exists(number)
+		if err != nil {
+			return err
+		}
+		if want := k.Exists(id); got != want {
+			return fmt.Errorf("that the pid object of %s exists is %v, in the model %v", Name(id), got, want)
+		}
+	}
+	return nil
+}
+
+// compareCodes compares what wait would report of zombies and of stopped
+// processes: the files of single tasks, which the witness reads, do not show
+// the signal of a stop.
+func (s *Stage) compareCodes(k *model.Kernel, f *forest.Forest, root model.TaskID) error {
+	for i := range f.Tasks {
+		t := &f.Tasks[i]
+		want := t.WaitStatus()
+		switch {
+		case t.State == forest.Stopped && t.IsLeader():
+			if want = t.StopSignal; t.StopReported {
+				want = 0
+			}
+		case t.State != forest.Zombie:
+			continue
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Forest.PID(Name(k.Task(f, root, i)))))
+		if err != nil {
+			return err
+		}
+		fields := strings.Fields(string(text))
+		if got := fields[len(fields)-1]; got != strconv.Itoa(int(want)) {
+			return fmt.Errorf("exit_code of %s is %s, in the model %d", f.TaskName(i), got, want)
+		}
+	}
+	return nil
+}
+
+// compareAttributes asks every task that can answer for what /proc does not
+// show.
+func (s *Stage) compareAttributes(k *model.Kernel, f *forest.Forest, root model.TaskID) error {
+	for i := range f.Tasks {
+		t := &f.Tasks[i]
+		if t.State != forest.Running {
+			continue
+		}
+		got, err := s.Forest.Attributes(Name(k.Task(f, root, i)))
+		if err != nil {
+			return err
+		}
+		n := &f.Namespaces[f.Pid(t.Pid).Namespace]
+		want := testforest.Attributes{
+			Subreaper: t.Subreaper, Pdeath: t.PdeathSignal,
+			LastPid: strconv.Itoa(int(n.Cursor) - 1), PidMax: strconv.Itoa(int(n.PidMax)),
+		}
+		if !testforest.OwnPidMax() {
+			want.PidMax = got.PidMax
+		}
+		if got != want {
+			return fmt.Errorf("%s says %+v, the model %+v", f.TaskName(i), got, want)
+		}
+	}
+	return nil
+}

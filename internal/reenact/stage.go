@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reenact
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/testforest"
+	"github.com/pidgraft/pidgraft/restore/model"
+)
+
+// Stage is where real tasks make the steps of one history.
+type Stage struct {
+	Forest *testforest.Forest
+	// ShareMemory has most processes share their parent's memory, which is
+	// much faster. Up to 5.15 one that would dump core kills all that share
+	// its memory (kernel-rules 25).
+	ShareMemory bool
+
+	born map[model.TaskID]int // by number in the test's namespace
+}
+
+// NewStage makes a stage with nobody but the outsider, who leads a session as
+// in the model.
+func NewStage() (*Stage, error) {
+	f, err := testforest.New()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stage{Forest: f, born: map[model.TaskID]int{}, ShareMemory: testforest.Release() >= 601}
+	if err := f.Do("outside setsid"); err != nil {
+		return nil, errors.Join(err, f.Kill())
+	}
+	return s, nil
+}
+
+// Close ends every task.
+func (s *Stage) Close() error {
+	// A stopped member would have the first process hung up with its group
+	// when the others are killed. Some are gone: no matter.
+	for id := range s.born {
+		_ = s.Forest.Do("host kill " + Name(id) + " CONT")
+	}
+	return s.Forest.Kill()
+}
+
+// Do makes a step that the model has made, and returns with what errno it
+// ended. Errno ENOTRUN: the testforest cannot express it, and in the model it
+// failed.
+func (s *Stage) Do(step *model.Step) (model.Errno, error) {
+	for _, line := range Lines(step) {
+		if s.ShareMemory && step.Child%4 != 0 && strings.Contains(line, " fork ") {
+			line += " vm"
+		}
+		err := s.Forest.Do(line)
+		var errno unix.Errno
+		switch {
+		case errors.As(err, &errno):
+			return kernelErrno(step, errno), nil
+		case errors.Is(err, testforest.ErrNothing):
+			return model.EAGAIN, nil
+		case (errors.Is(err, testforest.ErrUnseen) || errors.Is(err, testforest.ErrMachine)) && step.Errno != 0:
+			return model.ENOTRUN, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+	if step.Errno == 0 && step.Child != 0 {
+		s.born[step.Child] = s.Forest.PID(Name(step.Child))
+	}
+	return 0, nil
+}
+
+// kernelErrno is an errno as the model has it: a clone that is to fail late
+// fails otherwise here.
+func kernelErrno(step *model.Step, errno unix.Errno) model.Errno {
+	if step.Kind == model.ForkFail && errno == unix.EFAULT {
+		return model.EAGAIN
+	}
+	return model.Errno(errno)
+}
