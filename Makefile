@@ -11,7 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PURE := ./forest/... ./collector/... ./image/... ./restore/plan/... ./restore/model/...
 
 # What `make generate` makes.
-GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
+GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o bpf/locked_bpfel.go bpf/locked_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 18

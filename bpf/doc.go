@@ -9,6 +9,9 @@
 // count what happens to the target meanwhile. kernel.h has every difference between
 // kernels, record.h what the programs write, target.h which tasks belong.
 //
+// The same source makes a second object, LoadLocked, for kernels that are locked
+// down to confidentiality: see LOCKED_DOWN in kernel.h.
+//
 // Contract: package loader is the only user. One little-endian object serves
 // amd64 and arm64: no header of the machine that compiles is included, and what
 // depends on the architecture is found out when the object is loaded.
@@ -18,3 +21,4 @@
 package bpf
 
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -cc clang-14 -target bpfel -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Werror" Pids pids.bpf.c
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -cc clang-14 -target bpfel -no-global-types -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Werror -DLOCKED_DOWN" Locked pids.bpf.c

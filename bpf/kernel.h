@@ -27,6 +27,7 @@ typedef __u32 __be32;
 typedef __u32 __wsum;
 
 typedef __u8 u8;
+typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
 typedef __s32 s32;
@@ -240,6 +241,52 @@ struct bpf_iter__task {
 		typeof(ptr) __p = (ptr);                                      \
 		BPF_CORE_READ(__p, __VA_ARGS__);                                    \
 	})
+
+#ifdef LOCKED_DOWN
+/*
+ * Lockdown of confidentiality refuses bpf_probe_read_kernel: the second object
+ * is compiled without it. A pointer cast by bpf_rdonly_cast (6.2) may be loaded
+ * through, and a fault gives zero, too; the verifier wants a struct for that,
+ * at constant offsets. So any address is cast to one that begins with 64 bits
+ * that are no pointer, and all is read in words.
+ */
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
+
+extern void *bpf_rdonly_cast(const void *address, u32 type) __ksym;
+
+static __always_inline void *words(const void *address)
+{
+	return bpf_rdonly_cast(address, bpf_core_type_id_kernel(struct timespec64));
+}
+
+#define READ_WORD(type)                                                       \
+	({                                                                    \
+		type __word = *(type *)words(src + i);                        \
+		__builtin_memcpy(dst + i, &__word, sizeof(type));             \
+		i += sizeof(type);                                            \
+	})
+
+static __always_inline long read_words(void *dst, u64 size, const void *src)
+{
+	u64 i = 0;
+
+	while (i + sizeof(u64) <= size)
+		READ_WORD(u64);
+	if (size & sizeof(u32))
+		READ_WORD(u32);
+	if (size & sizeof(u16))
+		READ_WORD(u16);
+	if (size & sizeof(u8))
+		READ_WORD(u8);
+	return 0;
+}
+
+/* Also in what libbpf's headers make of BPF_CORE_READ. */
+#define bpf_probe_read_kernel(dst, size, src) read_words(dst, size, src)
+#endif
 
 static __always_inline long probe_bytes(void *dst, u64 size, u64 src)
 {

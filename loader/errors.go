@@ -52,7 +52,7 @@ func (e *PermissionError) Error() string {
 	if e.UserNS {
 		why = append(why, "it is in a user namespace, whose capabilities do not count for BPF")
 	}
-	if e.Lockdown == "confidentiality" {
+	if e.Lockdown == confidentiality {
 		why = append(why, "kernel lockdown is "+e.Lockdown)
 	}
 	if e.Seccomp {
@@ -87,6 +87,9 @@ func explain(op string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && len(missing()) > 0:
 		return notPermitted(op, err)
+	case errors.Is(err, ebpf.ErrNotSupported) && lockdown() == confidentiality:
+		return fmt.Errorf("%s: %w: kernel lockdown is %s, and before Linux 6.2 (this is %s) there is no bpf_rdonly_cast, by which programs may read then: %w",
+			op, ErrUnsupported, confidentiality, release(), err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%s: %w (kernel %s; 5.10 is the oldest that is known to work): %w", op, ErrUnsupported, release(), err)
 	}
@@ -110,7 +113,7 @@ func notPermitted(op string, err error) *PermissionError {
 		Op:       op,
 		Missing:  missing(),
 		UserNS:   !initial && nsErr == nil,
-		Lockdown: privilege.Lockdown(),
+		Lockdown: lockdown(),
 		Seccomp:  privilege.Filtered(),
 		Release:  release(),
 		Err:      err,

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/bpf"
+	"github.com/pidgraft/pidgraft/internal/privilege"
 )
 
 // syscalls are the numbers that this architecture gives to the system calls
@@ -27,6 +28,13 @@ var syscalls = map[string]uint32{
 	bpf.PidsVarNrUnshare: unix.SYS_UNSHARE,
 	bpf.PidsVarNrPrctl:   unix.SYS_PRCTL,
 }
+
+// lockdown is replaced by tests. Confidentiality, which refuses programs that
+// probe the kernel's memory, has an object of its own: see LOCKED_DOWN in
+// bpf/kernel.h.
+var lockdown = privilege.Lockdown
+
+const confidentiality = "confidentiality"
 
 // programsOf are the programs that find and look at a target.
 func programsOf(scope Scope) []string {
@@ -43,7 +51,11 @@ func programsOf(scope Scope) []string {
 // prepare makes the maps and reads the kernel's types, unless types has them.
 // ringBytes is a power of two, at least a page, or 0 for the default.
 func (l *Loader) prepare(types *Types, ringBytes uint32) (err error) {
-	if l.spec, err = bpf.LoadPids(); err != nil {
+	load := bpf.LoadPids
+	if lockdown() == confidentiality {
+		load = bpf.LoadLocked
+	}
+	if l.spec, err = load(); err != nil {
 		return err
 	}
 	if ringBytes != 0 {

@@ -6,6 +6,10 @@ import (
 	"errors"
 	"os"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/pidgraft/pidgraft/internal/privilege"
 )
 
@@ -34,5 +38,44 @@ var BTF = Requirement{
 	Probe: func() error {
 		_, err := os.Stat("/sys/kernel/btf/vmlinux")
 		return err
+	},
+}
+
+// ProbeReads is that BPF programs may read any address of the kernel.
+var ProbeReads = Requirement{
+	Name:   "the BPF helper bpf_probe_read_kernel",
+	Since:  "5.5",
+	Unless: []State{Lockdown("confidentiality")},
+	Probe: func() error {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.RawTracepoint, License: "GPL",
+			Instructions: asm.Instructions{
+				asm.Mov.Reg(asm.R1, asm.RFP),
+				asm.Add.Imm(asm.R1, -8),
+				asm.Mov.Imm(asm.R2, 8),
+				asm.Mov.Imm(asm.R3, 0),
+				asm.FnProbeReadKernel.Call(),
+				asm.Mov.Imm(asm.R0, 0),
+				asm.Return(),
+			},
+		})
+		if err != nil {
+			return err
+		}
+		return p.Close()
+	},
+}
+
+// ReadOnlyCast is what programs read by under lockdown of confidentiality.
+var ReadOnlyCast = Requirement{
+	Name:  "the kfunc bpf_rdonly_cast",
+	Since: "6.2",
+	Probe: func() error {
+		types, err := btf.LoadKernelSpec()
+		if err != nil {
+			return err
+		}
+		var f *btf.Func
+		return types.TypeByName("bpf_rdonly_cast", &f)
 	},
 }
