@@ -27,7 +27,7 @@ func (d Difference) String() string { return d.Subject + ": " + d.Text }
 // Diff lists what differs between forest a, which was, and forest b, which is.
 // Both must be such as Validate accepts. It is empty if b is the same forest
 // in the sense of a restore: all but start times, inodes, the producer, the
-// way of the cut, reasons of inexactness, the order of tags and of
+// way of the cut, reasons of inexactness, references, the order of tags and of
 // namespaces, raw exit codes that wait would not report, and (see
 // DiffOptions) the ids of tasks that live. The pid_max of a namespace counts only
 // where both kernels have one for each.

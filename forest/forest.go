@@ -58,8 +58,11 @@ type Forest struct {
 	Namespaces     []Namespace     // [0] is the root namespace
 	Pids           []Pid           // tag t is Pids[t-1]
 	Tasks          []Task          // [0] is the root task
-	Cut            Cut
-	Producer       Producer
+	// References are who else holds the pid objects, if that was asked for,
+	// in the order of SortReferences.
+	References []Reference
+	Cut        Cut
+	Producer   Producer
 	// Inexact lists why the forest cannot be rebuilt exactly; empty when it
 	// can. Only a dump with --inexact writes such a forest.
 	Inexact []string

@@ -63,6 +63,12 @@ func TestLegalOddities(t *testing.T) {
 func TestRules(t *testing.T) {
 	type F = *forest.Forest
 	const none = forest.None
+	referenced := func(change func(F)) func(F) {
+		return func(f F) {
+			f.References = foresttest.Referenced().References
+			change(f)
+		}
+	}
 	for name, c := range map[string]struct {
 		rule   forest.Rule
 		task   int    // none: it is not about a task
@@ -124,6 +130,16 @@ func TestRules(t *testing.T) {
 		"root a thread":          {forest.RuleRoot, 0, "tgid #2", func(f F) { f.Tasks[0].TGID = 2 }},
 		"root's number":          {forest.RuleRoot, 0, "number 2", func(f F) { f.Pids[0].Numbers[0] = 2 }},
 		"root's namespace":       {forest.RuleRoot, 0, "namespace index 1", func(f F) { f.Pids[0] = forest.Pid{Namespace: 1, Numbers: []int32{100, 100}} }},
+		"reference to nothing":   {forest.RuleReference, none, "not in the forest", referenced(func(f F) { f.References[1].Object = 99 })},
+		"reference of nobody":    {forest.RuleReference, none, "no task", referenced(func(f F) { f.References[0].Holder = f.Tasks[2].PGID })},
+		"reference from nowhere": {forest.RuleReference, none, "nothing to do with", referenced(func(f F) { f.References[0].Holder, f.References[0].FD = 0, -1 })},
+		"reference kind":         {forest.RuleReference, none, "kind 6", referenced(func(f F) { f.References[0].Kind = 6 })},
+		"terminal's holder":      {forest.RuleReference, none, "a terminal's", referenced(func(f F) { f.References[2].Kind, f.References[2].Holder = 0, 1 })},
+		"terminal of a pidfd":    {forest.RuleReference, none, "of terminal \"pts1\"", referenced(func(f F) { f.References[0].Terminal = "pts1" })},
+		"terminal's name":        {forest.RuleReference, none, "64 bytes", referenced(func(f F) { f.References[2].Kind, f.References[2].Terminal = 0, strings.Repeat("t", 64) })},
+		"descriptor of nobody":   {forest.RuleReference, none, "has descriptor 3", referenced(func(f F) { f.References[1].FD = 3 })},
+		"no descriptor":          {forest.RuleReference, none, "has descriptor -1", referenced(func(f F) { f.References[0].FD = -1 })},
+		"reference twice":        {forest.RuleReference, none, "does not come after", referenced(func(f F) { f.References[1] = f.References[0] })},
 		"comm long":              {forest.RuleComm, 2, "16 bytes", func(f F) { f.Tasks[2].Comm = strings.Repeat("c", 16) }},
 		"comm NUL":               {forest.RuleComm, 2, "NUL", func(f F) { f.Tasks[2].Comm = "a\x00" }},
 		"exit signal":            {forest.RuleSignals, 2, "is 65", func(f F) { f.Tasks[2].ExitSignal = 65 }},
@@ -214,7 +230,8 @@ func TestRules(t *testing.T) {
 			if e.Rule != c.rule || e.Task != c.task || !strings.Contains(e.Reason, c.reason) {
 				t.Errorf("got %v\n(task %d)\nwant %q, task %d, %q", e, e.Task, c.rule, c.task, c.reason)
 			}
-			if e.Task == none && e.Tag == 0 && e.Namespace == none && e.UserNamespace == none && e.Rule != forest.RuleShape {
+			if e.Task == none && e.Tag == 0 && e.Namespace == none && e.UserNamespace == none &&
+				e.Rule != forest.RuleShape && name != "reference from nowhere" {
 				t.Errorf("it names nothing: %v", e)
 			}
 		})

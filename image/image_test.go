@@ -27,6 +27,7 @@ func samples() map[string]*forest.Forest {
 	return map[string]*forest.Forest{
 		"sample": foresttest.Sample(), "small": foresttest.Small(),
 		"subtree": foresttest.BelowRoot(), "inexact": inexact,
+		"referenced": foresttest.Referenced(),
 	}
 }
 
@@ -105,7 +106,7 @@ func TestEveryField(t *testing.T) {
 
 // full is a forest without an empty list.
 func full() *forest.Forest {
-	f := foresttest.Sample()
+	f := foresttest.Referenced()
 	f.Inexact = []string{"a", "b"}
 	f.UserNamespaces[0].UIDMap = []forest.Extent{{First: 1, Parent: 2, Count: 3}}
 	return f
@@ -146,6 +147,7 @@ func mutate(v reflect.Value, path string) {
 	enums := map[reflect.Type]uint64{
 		reflect.TypeFor[forest.Mode](): 2, reflect.TypeFor[forest.CutMethod](): 2,
 		reflect.TypeFor[forest.NamespaceState](): 5, reflect.TypeFor[forest.State](): 6,
+		reflect.TypeFor[forest.ReferenceKind](): 6,
 	}
 	switch v.Kind() {
 	case reflect.Slice:

@@ -19,6 +19,7 @@ var sections = []section{
 	{typ: typeNamespace, read: (*Decoder).namespaces},
 	{typ: typePidNamespace, read: (*Decoder).pidNamespaces},
 	{typ: typeTasks, read: (*Decoder).tasks},
+	{typ: typeReferences, read: (*Decoder).references, optional: true},
 	{typ: typeTail, read: (*Decoder).tail},
 }
 
@@ -205,6 +206,31 @@ func (d *Decoder) comm(b fields) (name string, ok bool) {
 		d.comms[name] = name
 	}
 	return name, n < len(b)
+}
+
+func (d *Decoder) references() {
+	r := d.d
+	n := r.u32()
+	r.zeros(4)
+	if n == 0 {
+		r.fail("it has no references")
+	}
+	for i := uint32(0); i < n && r.err == nil; i++ {
+		e := r.entry(referenceSize)
+		object, kind := forest.Tag(e.s32()), e.u32()
+		ref := forest.Reference{
+			Object: object, Kind: forest.ReferenceKind(kind), Holder: forest.Tag(e.s32()), FD: e.s32(),
+		}
+		switch size := e.u32(); {
+		case kind > uint32(forest.PIDFD):
+			r.fail("reference %d: kind %d is unknown", i, kind)
+		case size > forest.MaxTerminal:
+			r.fail("reference %d: a terminal's name has %d bytes, above %d", i, size, forest.MaxTerminal)
+		default:
+			ref.Terminal = string(r.entry(int(size)))
+		}
+		d.f.References = append(d.f.References, ref)
+	}
 }
 
 func (d *Decoder) tail() {

@@ -25,6 +25,7 @@ const (
 	typeNamespace     = 8005
 	typePidNamespace  = 8006
 	typeTasks         = 8007
+	typeReferences    = 8008
 
 	typeTail  = 9001
 	typeError = 9999
@@ -40,7 +41,7 @@ var recordNames = map[uint32]string{
 	typePids: "PIDS", typeTree: "TREE", typeTool: "TOOL", typeCut: "CUT",
 	typeInexact: "INEXACT", typeUserNamespace: "USER_NAMESPACES",
 	typeNamespace: "NAMESPACES", typePidNamespace: "PID_NAMESPACES",
-	typeTasks: "TASKS", typeTail: "TAIL", typeError: "ERROR",
+	typeTasks: "TASKS", typeReferences: "REFERENCES", typeTail: "TAIL", typeError: "ERROR",
 }
 
 // recordName names a record's type to a person.
@@ -77,6 +78,7 @@ const (
 	userSize      = 32
 	extentSize    = 12
 	taskSize      = 80
+	referenceSize = 20
 	tailSize      = 24
 
 	utsLen     = 65 // sizeof(new_utsname.release)

@@ -43,6 +43,7 @@ func (e *encoder) image(f *forest.Forest) {
 	e.namespaces(f)
 	e.pidNamespaces(f)
 	e.tasks(f)
+	e.references(f)
 	e.tail()
 }
 
@@ -306,6 +307,31 @@ func (e *encoder) tasks(f *forest.Forest) {
 		e.u64(t.StartTime)
 		e.flush()
 	}
+}
+
+// references is there only if the forest has any.
+func (e *encoder) references(f *forest.Forest) {
+	if len(f.References) == 0 {
+		return
+	}
+	size := uint64(headSize + 8)
+	for i := range f.References {
+		size += referenceSize + uint64(len(f.References[i].Terminal))
+	}
+	e.record(typeReferences, size+uint64(pad(size)))
+	e.u32(uint32(len(f.References)))
+	e.zeros(4)
+	for i := range f.References {
+		r := &f.References[i]
+		e.s32(int32(r.Object))
+		e.u32(uint32(r.Kind))
+		e.s32(int32(r.Holder))
+		e.s32(r.FD)
+		e.u32(uint32(len(r.Terminal)))
+		e.text(r.Terminal, len(r.Terminal))
+		e.flush()
+	}
+	e.zeros(pad(size))
 }
 
 // tail is struct ckpt_hdr_tail with the checksum of all that comes before it.

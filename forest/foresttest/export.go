@@ -39,6 +39,7 @@ func (r *random) export() *forest.Forest {
 	}
 	e.parents()
 	e.details()
+	r.references(e.f)
 	return e.f
 }
 

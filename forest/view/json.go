@@ -25,6 +25,7 @@ type jsonForest struct {
 	Namespaces     []jsonNamespace     `json:"namespaces"`
 	Pids           []jsonPid           `json:"pids"`
 	Tasks          []jsonTask          `json:"tasks"`
+	References     []jsonReference     `json:"references"`
 }
 
 type jsonCut struct {
@@ -127,6 +128,7 @@ func JSON(w io.Writer, f *forest.Forest) error {
 		Namespaces:     make([]jsonNamespace, len(f.Namespaces)),
 		Pids:           make([]jsonPid, len(f.Pids)),
 		Tasks:          make([]jsonTask, len(f.Tasks)),
+		References:     jsonReferences(f.References),
 	}
 	if out.Inexact == nil {
 		out.Inexact = []string{}

@@ -26,6 +26,7 @@ func Tree(w io.Writer, f *forest.Forest, o Options) error {
 	t.columns()
 	t.walk()
 	t.ghosts()
+	t.references()
 	return t.w.Flush()
 }
 

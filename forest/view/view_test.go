@@ -70,6 +70,13 @@ func sample() *forest.Forest {
 	f.Tasks[4].UID, f.Tasks[4].EUID = 1000, 1000
 	f.Tasks[6].ExitSignal = 0
 	f.Tasks[7].State, f.Tasks[7].ExitCode = forest.Zombie, 0x8b
+	f.References = []forest.Reference{
+		{Object: 0, Kind: forest.PIDFD, Holder: 3, FD: 7},
+		{Object: 1, Kind: forest.PIDFD, FD: forest.NoFD},
+		{Object: 2, Kind: forest.TerminalSession, FD: forest.NoFD, Terminal: "pts1"},
+		{Object: 2, Kind: forest.OwnerGroup, Holder: 6, FD: 5},
+		{Object: 3, Kind: forest.TerminalGroup, FD: forest.NoFD, Terminal: "pts1"},
+	}
 	return f
 }
 
@@ -100,6 +107,7 @@ func TestGolden(t *testing.T) {
 	sub := sample()
 	sub.Mode, sub.Cut = forest.Subtree, forest.Cut{Method: forest.Frozen}
 	sub.Tasks = sub.Tasks[:7]
+	sub.References = nil
 	sub.Tasks[6].SID = forest.Outside
 	sub.Inexact = []string{"task 7 (sh): for a \x07 test"}
 	for _, tt := range []struct {
@@ -125,7 +133,7 @@ func TestGolden(t *testing.T) {
 // ever.
 func TestDeepChain(t *testing.T) {
 	f := sample()
-	f.Tasks, f.Pids = f.Tasks[:1], f.Pids[:1]
+	f.Tasks, f.Pids, f.References = f.Tasks[:1], f.Pids[:1], nil
 	for i := int32(2); i <= 200000; i++ {
 		f.Pids = append(f.Pids, forest.Pid{Numbers: []int32{i}})
 		tag := forest.Tag(i)
@@ -152,6 +160,7 @@ func TestEscaped(t *testing.T) {
 	}
 	f.Producer.Release, f.Producer.Machine = "\x1b[2J", "\x9b"
 	f.Inexact = []string{"\x1b"}
+	f.References[2].Terminal, f.References[4].Terminal = "\x1b[2J", "\xff"
 	for name, show := range map[string]func(io.Writer) error{
 		"tree":  func(w io.Writer) error { return Tree(w, f, Options{}) },
 		"table": func(w io.Writer) error { return Table(w, f, Options{}) },
