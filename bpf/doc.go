@@ -5,8 +5,9 @@
 //
 // The programs only look. They are: find, which finds the target; walk_idr, a
 // walk over the pid objects of a namespace and, for a container, over the tasks
-// that have them; tasks, an iterator over tasks; and the watch programs, which
-// count what happens to the target meanwhile. kernel.h has every difference between
+// that have them; tasks, an iterator over tasks; terminals and files, which find
+// who else holds pid objects; and the watch programs, which count what happens to
+// the target meanwhile. kernel.h has every difference between
 // kernels, record.h what the programs write, target.h which tasks belong.
 //
 // The same source makes a second object, LoadLocked, for kernels that are locked

@@ -49,8 +49,9 @@ struct pass {
 	u64 parent_membership; /* ... and whether it is in the target */
 	u64 parent_of_many; /* the parent looked at last ... */
 	u64 tgid_of_parent; /* ... and its tgid */
+	u64 terminal; /* emitted last */
 };
-_Static_assert(sizeof(struct pass) == 88, "pass");
+_Static_assert(sizeof(struct pass) == 96, "pass");
 
 struct pass pass;
 

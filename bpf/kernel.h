@@ -170,6 +170,61 @@ struct cred {
 	struct user_namespace *user_ns;
 };
 
+/* Session and foreground group are in ctrl since 5.15 or so. */
+struct tty_struct {
+	char name[64];
+	struct {
+		struct pid *pgrp;
+		struct pid *session;
+	} ctrl;
+};
+
+struct tty_struct___flat {
+	struct pid *pgrp;
+	struct pid *session;
+};
+
+struct super_block {
+	unsigned long s_magic;
+};
+
+struct inode {
+	struct super_block *i_sb;
+	void *i_private;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct fown_struct {
+	struct pid *pid;
+	enum pid_type pid_type;
+};
+
+struct file {
+	struct inode *f_inode;
+	struct path f_path;
+	void *private_data;
+};
+
+/* In the file itself to 6.11, allocated on first use since. */
+struct file___owner_inside {
+	struct fown_struct f_owner;
+};
+
+struct file___owner_apart {
+	struct fown_struct *f_owner;
+};
+
 struct signal_struct {
 	s32 nr_threads;
 	struct list_head thread_head;
@@ -177,6 +232,7 @@ struct signal_struct {
 	u32 flags;
 	u32 is_child_subreaper : 1;
 	struct pid *pids[PIDTYPE_MAX];
+	struct tty_struct *tty;
 };
 
 struct task_struct {
@@ -216,6 +272,13 @@ struct bpf_iter_meta;
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
 };
 
 #pragma clang attribute pop
@@ -364,6 +427,59 @@ static __always_inline u32 namespace_pid_max(struct pid_namespace *ns)
 	if (bpf_core_field_exists(ns->pid_max))
 		return probe(ns, pid_max);
 	return 0;
+}
+
+static __always_inline u64 terminal_session(struct tty_struct *tty)
+{
+	struct tty_struct___flat *flat = (void *)tty;
+
+	if (bpf_core_field_exists(flat->session))
+		return (u64)probe(flat, session);
+	return (u64)probe(tty, ctrl.session);
+}
+
+static __always_inline u64 terminal_group(struct tty_struct *tty)
+{
+	struct tty_struct___flat *flat = (void *)tty;
+
+	if (bpf_core_field_exists(flat->pgrp))
+		return (u64)probe(flat, pgrp);
+	return (u64)probe(tty, ctrl.pgrp);
+}
+
+/* Of a file without an owner that was ever set, it may be NULL. */
+static __always_inline struct fown_struct *file_owner(struct file *file)
+{
+	struct file___owner_apart *apart = (void *)file;
+
+	if (bpf_core_field_exists(apart->f_owner))
+		return probe(apart, f_owner);
+	return (void *)address((struct file___owner_inside *)file, f_owner);
+}
+
+#define PID_FS_MAGIC 0x50494446 /* uapi/linux/magic.h */
+#define ANON_INODE_FS_MAGIC 0x09041934
+
+/*
+ * The pid object that a pidfd is of, or 0 for any other file. Since 6.9 pidfds
+ * are files of a file system of their own, whose inodes know the object; before,
+ * an anonymous inode serves them and others, and the name tells, which no process
+ * can choose there.
+ */
+static __always_inline u64 pidfd_pid(struct file *file)
+{
+	struct inode *inode = probe(file, f_inode);
+	u64 magic = probe(inode, i_sb, s_magic);
+	char name[8] = {};
+
+	if (magic == PID_FS_MAGIC)
+		return (u64)probe(inode, i_private);
+	if (magic != ANON_INODE_FS_MAGIC)
+		return 0;
+	probe_bytes(name, sizeof(name), (u64)probe(file, f_path.dentry, d_name.name));
+	if (__builtin_memcmp(name, "[pidfd]", sizeof(name)))
+		return 0;
+	return (u64)probe(file, private_data);
 }
 
 /* upid is copied whole, as {s32 nr; u64 ns}, many at a time. */

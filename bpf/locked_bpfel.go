@@ -18,8 +18,10 @@ import (
 const (
 	LockedMapRing          = "ring"
 	LockedMapSeen          = "seen"
+	LockedProgFiles        = "files"
 	LockedProgFind         = "find"
 	LockedProgTasks        = "tasks"
+	LockedProgTerminals    = "terminals"
 	LockedProgWalkIdr      = "walk_idr"
 	LockedProgWatchExec    = "watch_exec"
 	LockedProgWatchExit    = "watch_exit"
@@ -78,8 +80,10 @@ type LockedSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LockedProgramSpecs struct {
+	Files        *ebpf.ProgramSpec `ebpf:"files"`
 	Find         *ebpf.ProgramSpec `ebpf:"find"`
 	Tasks        *ebpf.ProgramSpec `ebpf:"tasks"`
+	Terminals    *ebpf.ProgramSpec `ebpf:"terminals"`
 	WalkIdr      *ebpf.ProgramSpec `ebpf:"walk_idr"`
 	WatchExec    *ebpf.ProgramSpec `ebpf:"watch_exec"`
 	WatchExit    *ebpf.ProgramSpec `ebpf:"watch_exit"`
@@ -160,8 +164,10 @@ type LockedVariables struct {
 //
 // It can be passed to LoadLockedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LockedPrograms struct {
+	Files        *ebpf.Program `ebpf:"files"`
 	Find         *ebpf.Program `ebpf:"find"`
 	Tasks        *ebpf.Program `ebpf:"tasks"`
+	Terminals    *ebpf.Program `ebpf:"terminals"`
 	WalkIdr      *ebpf.Program `ebpf:"walk_idr"`
 	WatchExec    *ebpf.Program `ebpf:"watch_exec"`
 	WatchExit    *ebpf.Program `ebpf:"watch_exit"`
@@ -171,8 +177,10 @@ type LockedPrograms struct {
 
 func (p *LockedPrograms) Close() error {
 	return _LockedClose(
+		p.Files,
 		p.Find,
 		p.Tasks,
+		p.Terminals,
 		p.WalkIdr,
 		p.WatchExec,
 		p.WatchExit,

@@ -12,6 +12,7 @@
 #include "idr.h"
 #include "find.h"
 #include "tasks.h"
+#include "reference.h"
 #include "watch.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

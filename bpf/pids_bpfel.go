@@ -41,6 +41,7 @@ type PidsPass struct {
 	ParentMembership uint64
 	ParentOfMany     uint64
 	TgidOfParent     uint64
+	Terminal         uint64
 }
 
 type PidsSeen struct {
@@ -72,8 +73,10 @@ type PidsWalk struct {
 const (
 	PidsMapRing          = "ring"
 	PidsMapSeen          = "seen"
+	PidsProgFiles        = "files"
 	PidsProgFind         = "find"
 	PidsProgTasks        = "tasks"
+	PidsProgTerminals    = "terminals"
 	PidsProgWalkIdr      = "walk_idr"
 	PidsProgWatchExec    = "watch_exec"
 	PidsProgWatchExit    = "watch_exit"
@@ -132,8 +135,10 @@ type PidsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PidsProgramSpecs struct {
+	Files        *ebpf.ProgramSpec `ebpf:"files"`
 	Find         *ebpf.ProgramSpec `ebpf:"find"`
 	Tasks        *ebpf.ProgramSpec `ebpf:"tasks"`
+	Terminals    *ebpf.ProgramSpec `ebpf:"terminals"`
 	WalkIdr      *ebpf.ProgramSpec `ebpf:"walk_idr"`
 	WatchExec    *ebpf.ProgramSpec `ebpf:"watch_exec"`
 	WatchExit    *ebpf.ProgramSpec `ebpf:"watch_exit"`
@@ -214,8 +219,10 @@ type PidsVariables struct {
 //
 // It can be passed to LoadPidsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PidsPrograms struct {
+	Files        *ebpf.Program `ebpf:"files"`
 	Find         *ebpf.Program `ebpf:"find"`
 	Tasks        *ebpf.Program `ebpf:"tasks"`
+	Terminals    *ebpf.Program `ebpf:"terminals"`
 	WalkIdr      *ebpf.Program `ebpf:"walk_idr"`
 	WatchExec    *ebpf.Program `ebpf:"watch_exec"`
 	WatchExit    *ebpf.Program `ebpf:"watch_exit"`
@@ -225,8 +232,10 @@ type PidsPrograms struct {
 
 func (p *PidsPrograms) Close() error {
 	return _PidsClose(
+		p.Files,
 		p.Find,
 		p.Tasks,
+		p.Terminals,
 		p.WalkIdr,
 		p.WatchExec,
 		p.WatchExit,

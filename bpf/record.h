@@ -14,6 +14,7 @@ enum record_kind {
 	RECORD_NAMESPACE,
 	RECORD_USER_NAMESPACE,
 	RECORD_EXTENTS,
+	RECORD_REFERENCE,
 };
 
 /* Levels are 0 to 32 (MAX_PID_NS_LEVEL). */
@@ -149,5 +150,23 @@ struct record_extents {
 	struct record_extent extents[EXTENTS_PART];
 };
 _Static_assert(sizeof(struct record_extents) == 24 + 34 * 12, "record_extents");
+
+enum reference_use {
+	REFERENCE_TERMINAL_SESSION,
+	REFERENCE_TERMINAL_GROUP,
+	REFERENCE_PIDFD,
+	REFERENCE_OWNER, /* + PIDTYPE_* */
+};
+
+struct record_reference {
+	u32 kind;
+	u32 use;
+	u64 object; /* the pid object */
+	u64 task; /* who has the descriptor, 0: a terminal, or not the target's */
+	s32 fd; /* -1 without a task */
+	u32 unused;
+	char terminal[64];
+};
+_Static_assert(sizeof(struct record_reference) == 96, "record_reference");
 
 #endif

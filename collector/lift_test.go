@@ -280,12 +280,31 @@ func (l *lift) show() *Snapshot {
 	for _, u := range l.world.users {
 		s.UserNamespaces = append(s.UserNamespaces, *u)
 	}
+	l.refer(s)
 	shuffle(l.rng, s.Tasks)
 	shuffle(l.rng, s.Pids)
 	shuffle(l.rng, s.Namespaces)
 	shuffle(l.rng, s.UserNamespaces)
 	shuffle(l.rng, s.IDR)
 	return s
+}
+
+// refer adds the forest's references, and one that it has nothing to do with.
+func (l *lift) refer(s *Snapshot) {
+	if len(l.f.References) == 0 {
+		return
+	}
+	for _, r := range append(l.f.References, forest.Reference{Kind: forest.PIDFD, FD: 7}) {
+		k := Reference{Kind: r.Kind, Object: l.object(r.Object, nil), FD: r.FD, Terminal: r.Terminal}
+		switch {
+		case r.Holder != forest.Outside:
+			k.Task = l.of[r.Holder].ID
+		case r.FD != forest.NoFD:
+			k.Task = l.id()
+		}
+		s.References = append(s.References, k, k)
+	}
+	shuffle(l.rng, s.References)
 }
 
 func shuffle[T any](rng *rand.Rand, v []T) {

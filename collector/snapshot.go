@@ -2,6 +2,8 @@
 
 package collector
 
+import "github.com/pidgraft/pidgraft/forest"
+
 // ID is the identity of a kernel object within one Snapshot: its address when
 // it was seen. It is compared, never followed, never stored in an image, and
 // means nothing in another Snapshot. 0 is a null pointer.
@@ -32,6 +34,21 @@ type Snapshot struct {
 	// the root namespace's idr (each also described in Pids).
 	Walked bool
 	IDR    []ID
+
+	// References are who else holds pid objects, if that was asked for; also
+	// of objects and by tasks that are not the target's.
+	References []Reference
+}
+
+// Reference is a pid object that a terminal or an open file refers to.
+type Reference struct {
+	Kind   forest.ReferenceKind
+	Object ID // struct pid
+	// Task has the descriptor FD; 0 for a terminal, and for somebody who
+	// does not belong to the target.
+	Task     ID
+	FD       int32
+	Terminal string // tty_struct.name
 }
 
 // Task is a task_struct.

@@ -81,7 +81,7 @@ func (l *Loader) findTask() error {
 	if err := l.needTasks(); err != nil {
 		return err
 	}
-	return l.read(func() (bool, error) {
+	return read(l.iter, func() (bool, error) {
 		found, err := l.foundTarget()
 		return !found, err
 	})

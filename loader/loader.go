@@ -49,6 +49,9 @@ type Target struct {
 	// a target that is frozen, or when one pass is enough. While they are
 	// attached every system call of the machine takes the slow path.
 	Unwatched bool
+	// References also looks for who else holds pid objects: terminals, and
+	// open files, all of the machine's. It takes about 0.3 µs for each file.
+	References bool
 	// Types, if not nil, are used instead of what the kernel says of itself
 	// in /sys/kernel/btf/vmlinux.
 	Types *Types
@@ -69,9 +72,11 @@ type Loader struct {
 	scope    Scope
 	target   bpf.PidsTarget
 	watching []link.Link
-	passes   uint32
-	last     *collector.Snapshot // what the last pass showed
-	walkErr  error
+	// references are the iterators that look for them, if that was asked for.
+	references []*link.Iter
+	passes     uint32
+	last       *collector.Snapshot // what the last pass showed
+	walkErr    error
 
 	spec   *ebpf.CollectionSpec
 	kernel *btf.Spec  // the types that the programs are fitted to
@@ -128,6 +133,11 @@ func open(target Target, ringBytes uint32) (_ *Loader, err error) {
 	}
 	if err := l.need(programsOf(l.scope)...); err != nil {
 		return nil, err
+	}
+	if target.References {
+		if err := l.needReferences(); err != nil {
+			return nil, err
+		}
 	}
 	if !target.Unwatched {
 		if err := l.watch(); err != nil {
@@ -214,6 +224,10 @@ func (l *Loader) Close() error {
 		errs = append(errs, w.Close())
 	}
 	l.watching = nil
+	for _, it := range l.references {
+		errs = append(errs, it.Close())
+	}
+	l.references = nil
 	if l.iter != nil {
 		errs = append(errs, l.iter.Close())
 		l.iter = nil

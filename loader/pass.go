@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,9 @@ func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
 	}
 	l.passes++
 	recs, walked, err := l.pass(ctx)
+	if err == nil {
+		err = l.passReferences(ctx, recs)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +130,7 @@ func (l *Loader) findRoot(s *collector.Snapshot) error {
 // kernel pauses.
 func (l *Loader) passTasks(ctx context.Context, recs *records) error {
 	stuck := 0
-	return l.read(func() (bool, error) {
+	return read(l.iter, func() (bool, error) {
 		before := recs.tasks
 		if err := l.drain(recs); err != nil {
 			return false, err
@@ -147,17 +151,17 @@ func (l *Loader) passTasks(ctx context.Context, recs *records) error {
 // the ring is full, or after a million tasks without a byte for the file
 // (bpf_seq_read, kernel/bpf/bpf_iter.c). After each, also the last, pause is
 // called; it says whether to go on.
-func (l *Loader) read(pause func() (bool, error)) error {
-	file, err := l.iter.Open()
+func read(it *link.Iter, pause func() (bool, error)) error {
+	file, err := it.Open()
 	if err != nil {
-		return explain("open the task iterator", err)
+		return explain("open the iterator", err)
 	}
 	defer file.Close()
 	var buf [1]byte
 	for {
 		_, readErr := file.Read(buf[:])
 		if readErr != nil && !errors.Is(readErr, io.EOF) && !errors.Is(readErr, unix.EAGAIN) {
-			return fmt.Errorf("read the task iterator: %w", readErr)
+			return fmt.Errorf("read the iterator: %w", readErr)
 		}
 		more, err := pause()
 		if err != nil {

@@ -17,6 +17,7 @@ const (
 	recordNamespace
 	recordUserNamespace
 	recordExtents
+	recordReference
 )
 
 const (
@@ -105,6 +106,8 @@ func (r *records) add(b []byte) error {
 		return r.addUserNamespace(c)
 	case recordExtents:
 		return r.addExtents(c)
+	case recordReference:
+		return r.addReference(c)
 	default:
 		return fmt.Errorf("record of unknown kind %d, %d bytes", kind, len(b))
 	}

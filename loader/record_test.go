@@ -5,6 +5,7 @@ package loader
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -214,6 +215,36 @@ func TestLayoutNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.compare(r.snapshot.Namespaces[0], "kind")
+}
+
+func TestLayoutReference(t *testing.T) {
+	for use, kind := range referenceKinds {
+		l := newLayout(t, "record_reference")
+		l.set("kind", recordReference)
+		l.set("use", uint32(use))
+		name, _ := l.at("terminal")
+		copy(l.bytes[name:], "pts7\x00junk")
+		r := newRecords(nil, 0)
+		if err := r.add(l.bytes); err != nil {
+			t.Fatal(err)
+		}
+		want := collector.Reference{
+			Kind: kind, Object: collector.ID(l.get("object")), Task: collector.ID(l.get("task")), FD: int32(l.get("fd")),
+		}
+		if kind.IsTerminal() {
+			want.Terminal = "pts7"
+		}
+		if got := r.snapshot.References[0]; got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if err := r.add(l.bytes[:len(l.bytes)-1]); !errors.Is(err, errShort) {
+			t.Errorf("short: %v", err)
+		}
+		l.set("use", uint32(len(referenceKinds)))
+		if err := r.add(l.bytes); err == nil {
+			t.Error("an unknown use is taken")
+		}
+	}
 }
 
 func TestLayoutUserNamespace(t *testing.T) {

@@ -26,6 +26,7 @@ type dump struct {
 	container, subtree bool
 	freeze, inexact    bool
 	compress           bool
+	references         bool
 	whyNot             bool
 	retries            int
 	types              types
@@ -87,6 +88,7 @@ the planner gave up.`,
 	fs.BoolVar(&d.container, "container", false, "dump all of the pid namespace that PID is the init of")
 	fs.BoolVar(&d.subtree, "subtree", false, "dump PID and its descendants")
 	fs.BoolVar(&d.freeze, "freeze", false, "freeze the target's cgroup meanwhile")
+	fs.BoolVar(&d.references, "references", false, "also record who else holds the pid objects: terminals, pidfds, owners of files")
 	fs.BoolVar(&d.whyNot, "why-not", false, "write nothing, but list all that stands against an exact restore")
 	fs.IntVar(&d.retries, "retries", retries, "look again up to `N` times if the target changes")
 	fs.BoolVar(&d.inexact, "inexact", false, "write an image that cannot be restored exactly, marked as such")
@@ -121,7 +123,7 @@ func (d *dump) run(ctx context.Context, pid int) error {
 	// One at a time, or a target that keeps changing would pile them up.
 	var planning sync.Mutex
 	f, err := look{
-		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, types: types,
+		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, types: types, references: d.references,
 		prepare: func(f *forest.Forest) {
 			planning.Lock()
 			plans.Store(f, beginPlan(f, planning.Unlock))

@@ -31,14 +31,18 @@ type look struct {
 	freeze  bool
 	retries int
 	types   *loader.Types // as in loader.Target
-	all     bool          // as in collector.Options: a forest may come with Refusals
+	// references are looked for, too.
+	references bool
+	all        bool // as in collector.Options: a forest may come with Refusals
 	// prepare is as in collector.Options; a frozen target does not wait for it.
 	prepare func(*forest.Forest)
 }
 
 // take dumps a live target into memory.
 func (k look) take(ctx context.Context) (*forest.Forest, error) {
-	l, err := loader.Open(loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types})
+	l, err := loader.Open(loader.Target{
+		PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types, References: k.references,
+	})
 	if err != nil {
 		return nil, err
 	}
