@@ -25,23 +25,35 @@ func (p *planner) adopt(t int32, at int) {
 	if !p.canAdopt(t, via, k) {
 		return
 	}
+	by := l
 	switch {
+	case p.led(s) && p.within(p.topOf(l), p.nodes[t].leader) && p.nodes[l].ns == p.nodes[via].ns && (via == t || p.below(l, via)):
+	case p.isInit(t) && p.sponsor(t, k) != none:
+		by = p.sponsor(t, k)
+		p.dismiss(t)
 	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
-		return
 	case via != t && !p.below(l, via):
 		p.unsupported(k, "its session is led by %s, from where it would be adopted before its elder siblings", p.name(l))
-		return
-	case p.nodes[l].ns != p.nodes[via].ns:
+	default:
 		p.unsupported(k, "its session is led by %s from a deeper namespace than that of its parent %s", p.name(l), p.name(t))
+	}
+	if len(p.refusals) == 0 {
+		p.handDown(by, t, k)
+	}
+}
+
+// handDown has a throwaway child of by, in the namespace of t, make k and die,
+// so that t adopts it.
+func (p *planner) handDown(by, t, k int32) {
+	via := p.via(t)
+	x := p.helper(RoleHelper, p.nodes[via].ns, 0, "makes "+p.name(k)+" where "+p.name(t)+" could not, and dies, so that it adopts it")
+	xn := &p.nodes[x]
+	xn.parent, xn.session, xn.group, xn.passing = by, p.now(by).curSession, p.now(by).curGroup, true
+	if p.birth(by, x, 0); len(p.refusals) > 0 {
 		return
 	}
-	x := p.helper(RoleHelper, p.nodes[l].ns, 0, "makes "+p.name(k)+" in its session and dies, so that "+p.name(t)+" adopts it")
-	xn := &p.nodes[x]
-	xn.parent, xn.session, xn.group, xn.passing = l, s, p.nodes[l].curGroup, true
-	p.birth(l, x, 0)
-	p.birth(x, k, 0)
-	if len(p.refusals) > 0 {
+	if p.birth(x, k, 0); len(p.refusals) > 0 {
 		return
 	}
 	// Only x can move it from the group of its children to its own.
@@ -118,11 +130,9 @@ func (p *planner) reap(parent, child int32) Ref {
 }
 
 // bearLate plans the birth, ahead of its place among t's children, of the one
-// that has the leader of child at's session below it: under a helper that dies
-// when its place has come.
+// that has the leader of child at's session below it.
 func (p *planner) bearLate(t int32, at int) {
-	kids := p.nodes[t].kids
-	s := p.need(kids[at])
+	s := p.need(p.nodes[t].kids[at])
 	top := p.nodeOf(s)
 	if _, ghost := p.ghosts[s]; ghost {
 		top = none
@@ -130,6 +140,16 @@ func (p *planner) bearLate(t int32, at int) {
 			top = home
 		}
 	}
+	p.bearAhead(t, at, top)
+	if _, ghost := p.ghosts[s]; ghost && len(p.refusals) == 0 && p.nodeOf(s) == none {
+		p.bearGhost(s)
+	}
+}
+
+// bearAhead plans the birth of that younger sibling of t's child at that has
+// task node top below it: under a helper that dies when its place has come.
+func (p *planner) bearAhead(t int32, at int, top int32) {
+	kids := p.nodes[t].kids
 	i := slices.IndexFunc(kids[at+1:], func(k int32) bool { return p.within(top, k) })
 	if i < 0 {
 		return
@@ -146,9 +166,6 @@ func (p *planner) bearLate(t int32, at int) {
 	p.bearAs(t, y)
 	if len(p.refusals) == 0 {
 		p.spawn(y, k)
-	}
-	if _, ghost := p.ghosts[s]; ghost && len(p.refusals) == 0 && p.nodeOf(s) == none {
-		p.bearGhost(s)
 	}
 }
 

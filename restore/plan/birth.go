@@ -223,10 +223,8 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 func (p *planner) ready(t, k int32) bool {
 	nd := &p.nodes[k]
 	via := p.via(t)
-	if at := p.birthplace(k); at >= 0 && p.nodes[via].ns != at {
-		if init := p.initOf(at); init != none && !p.nodes[init].born {
-			return false
-		}
+	if p.missing(via, k) != none {
+		return false
 	}
 	g, s := p.birthGroup(k), p.need(k)
 	if s != free && s != p.now(via).curSession {
@@ -237,6 +235,19 @@ func (p *planner) ready(t, k int32) bool {
 	}
 	return g == 0 || p.now(via).curGroup == g ||
 		p.sees(via, g) && p.now(via).curSession == s && p.canFound(g)
+}
+
+// missing is the init of the namespace that a must enter to bear k, if that is
+// not born by now; or none.
+func (p *planner) missing(a, k int32) int32 {
+	at := p.birthplace(k)
+	if at < 0 || p.nodes[a].ns == at {
+		return none
+	}
+	if init := p.initOf(at); init != none && !p.nodes[init].born {
+		return init
+	}
+	return none
 }
 
 // led reports whether session s has a leader by now.
@@ -315,6 +326,9 @@ func (p *planner) bear(t int32, at int) {
 	if p.nodes[k].late != none {
 		p.arriveLate(t, k)
 		return
+	}
+	if init := p.missing(p.via(t), k); init != none {
+		p.bearAhead(t, at, init)
 	}
 	via, s := p.via(t), p.need(k)
 	if via != t && !p.canAdopt(t, via, k) {

@@ -172,39 +172,48 @@ func (p *planner) bearFor(a, k int32) {
 	p.nodes[k].standIn = e
 }
 
+// dismiss ends the entrant in the place of init t, which adopts what it bore.
+func (p *planner) dismiss(t int32) {
+	e := p.nodes[t].standIn
+	if e == none {
+		return
+	}
+	done := p.endInto(e, t)
+	p.nodes[t].standIn = none
+	for _, k := range p.nodes[t].kids {
+		if p.nodes[k].curParent == e {
+			p.nodes[k].curParent, p.nodes[k].arrived = t, done
+		}
+	}
+}
+
 // bearByEntrant bears child k of init t, which is inside a nested user namespace
-// that k is not in, by an entrant that dies at once.
+// that k is not in, from outside.
 func (p *planner) bearByEntrant(t, k int32) {
-	by := p.sponsor(t, p.need(k))
+	by := p.sponsor(t, k)
 	switch {
 	case !p.isInit(t):
 		p.unsupported(k, "it must be born before its parent %s enters its user namespace, and cannot be by then", p.name(t))
-		return
 	case by == none:
 		p.unsupported(k, "nobody outside its namespace is in its session and could bear it there")
-		return
-	case !p.canAdopt(t, t, k):
-		return
+	case p.canAdopt(t, t, k):
+		p.handDown(by, t, k)
 	}
-	x := p.helper(RoleHelper, p.nodes[t].ns, 0, "makes "+p.name(k)+" with rights that "+p.name(t)+" does not have, and dies, so that it adopts it")
-	xn := &p.nodes[x]
-	xn.session, xn.group, xn.passing = p.now(by).curSession, p.now(by).curGroup, true
-	if p.birth(by, x, 0); len(p.refusals) > 0 {
-		return
-	}
-	if p.birth(x, k, 0); len(p.refusals) > 0 {
-		return
-	}
-	p.nodes[k].arrived = p.endInto(x, t)
-	p.nodes[k].curParent = t
-	p.settle(k)
 }
 
-// sponsor is somebody in session s, or any if that is free, who can enter the
-// namespace of init t from outside with all capabilities; or none.
-func (p *planner) sponsor(t int32, s forest.Tag) int32 {
+// sponsor is somebody in the session that k needs, whose child can be born in
+// the namespace of init t, bear k, and leave it to t: somebody further out, or
+// that entered (kernel-rules 13); or none.
+func (p *planner) sponsor(t, k int32) int32 {
+	s := p.need(k)
+	fits := func(n int32) bool {
+		return p.now(n).curSession == s && p.mayBear(n, k) && p.owns(p.now(n).user, p.f.Namespaces[p.nodes[t].ns].Owner)
+	}
+	if l := p.nodeOf(s); l != none && p.led(s) && p.f.Encloses(int(p.nodes[l].ns), int(p.nodes[t].ns)) && fits(l) {
+		return l
+	}
 	for ns := p.f.Namespaces[p.nodes[t].ns].Parent; ns >= 0 && s != free; ns = p.f.Namespaces[ns].Parent {
-		if n, ok := p.members[seat{s, int32(ns)}]; ok && p.now(n).user == 0 && p.now(n).curSession == s {
+		if n, ok := p.members[seat{s, int32(ns)}]; ok && fits(n) {
 			return n
 		}
 	}

@@ -137,6 +137,9 @@ func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
 	if len(p.refusals) == 0 && p.join(h, g) {
 		p.birth(h, k, Parent)
 	}
+	if len(p.refusals) == 0 {
+		p.endWithParent(h)
+	}
 }
 
 // keeperKey is what a child must inherit that its parent no longer has.

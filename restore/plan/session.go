@@ -86,7 +86,7 @@ func (p *planner) requireOf(i int32) {
 	for _, t := range p.threadsOf(i) {
 		for _, k := range p.nodes[t].kids {
 			s := p.need(k)
-			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) {
+			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) || p.sideways(s, i) {
 				continue
 			}
 			if up != free {
@@ -122,6 +122,24 @@ func (p *planner) inside(s forest.Tag, i, t int32, up forest.Tag) bool {
 	}
 	l := p.nodeOf(s)
 	return l != i && p.within(l, i)
+}
+
+// sideways reports whether children of init i can come from session s, though
+// neither is that led from below nor is i born in it: a member of it enters
+// the namespace, bears a child there and has a child of that adopted.
+func (p *planner) sideways(s forest.Tag, i int32) bool {
+	if s <= 0 || !p.isInit(i) {
+		return false
+	}
+	l := p.nodeOf(s)
+	if _, ghost := p.ghosts[s]; ghost {
+		home, ok := p.homes[s]
+		if !ok {
+			return false
+		}
+		l = home
+	}
+	return !p.within(i, p.topOf(l))
 }
 
 // bearGhost bears the leader of ghost session s again, as a child of the
