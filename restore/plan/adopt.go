@@ -30,7 +30,7 @@ func (p *planner) adopt(t int32, at int) {
 	case p.led(s) && p.within(p.topOf(l), p.nodes[t].leader) && p.nodes[l].ns == p.nodes[via].ns && (via == t || p.below(l, via)):
 	case p.isInit(t) && p.sponsor(t, k) != none:
 		by = p.sponsor(t, k)
-		p.dismiss(t)
+		p.leaveToInit(t)
 	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
 	case via != t && !p.below(l, via):

@@ -128,30 +128,32 @@ func (p *planner) endProcess(i, killer int32, after []Ref) Ref {
 
 // endExiting lets those inits end, from the innermost, that then wait for their
 // namespace to become empty: of all that, only what they wait for may be left.
+// It comes last, after ends that stop somebody; it orphans no group.
 func (p *planner) endExiting() {
 	after := slices.Clone(p.deaths)
 	for _, joins := range p.joins {
 		after = append(after, joins...)
 	}
+	for _, ends := range p.stoppers {
+		for _, i := range ends {
+			after = append(after, p.lastOf(i))
+		}
+	}
 	for i := p.tasks - 1; i >= 0; i-- {
 		if p.f.Tasks[i].State == forest.ExitingInit {
 			p.setPdeath(i)
 			last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
-			killer := p.nodes[p.nodes[i].leader].parent
-			if killer != none {
-				killer = p.waits(killer)
-			}
-			p.endProcess(i, killer, append(last, after...))
+			p.endProcess(i, none, append(last, after...))
 			after = append(after, p.lastOf(i))
 		}
 	}
 }
 
-// kill plans the death of an init by its parent, or if that has lost the
-// capabilities for it, from outside.
+// kill plans the death of an init by its parent, or if that is none or has lost
+// the capabilities for it, from outside.
 func (p *planner) kill(i, parent, sig int32, after []Ref) Ref {
 	op := Op{Code: Kill, Child: p.nodes[i].actor, Signal: sig}
-	if t := p.nodes[parent].task; t != none && p.f.Tasks[t].UserNamespace != 0 {
+	if parent == none || p.nodes[parent].task != none && p.f.Tasks[p.nodes[parent].task].UserNamespace != 0 {
 		p.wantPidfd(i)
 		return p.doAs(Restorer, op, after...)
 	}

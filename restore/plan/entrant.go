@@ -172,8 +172,8 @@ func (p *planner) bearFor(a, k int32) {
 	p.nodes[k].standIn = e
 }
 
-// dismiss ends the entrant in the place of init t, which adopts what it bore.
-func (p *planner) dismiss(t int32) {
+// leaveToInit ends the entrant in the place of init t, which adopts what it bore.
+func (p *planner) leaveToInit(t int32) {
 	e := p.nodes[t].standIn
 	if e == none {
 		return

@@ -34,9 +34,6 @@ func (p *planner) finish() {
 	for i := int32(0); i < p.tasks; i++ {
 		p.end(i)
 	}
-	if slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.ExitingInit }) {
-		p.endExiting()
-	}
 	p.rest()
 }
 
@@ -130,6 +127,9 @@ func (p *planner) rest() {
 	if p.stays() {
 		p.stopChildren(p.beside)
 		p.do(p.beside, Op{Code: Stay, Child: none})
+	}
+	if slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.ExitingInit }) {
+		p.endExiting()
 	}
 	p.stopRoot()
 	p.doAs(Restorer, Op{Code: End, Child: none})

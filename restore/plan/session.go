@@ -139,7 +139,8 @@ func (p *planner) sideways(s forest.Tag, i int32) bool {
 		}
 		l = home
 	}
-	return !p.within(i, p.topOf(l))
+	top := p.topOf(l) // none: from outside
+	return top == none || !p.within(i, top)
 }
 
 // bearGhost bears the leader of ghost session s again, as a child of the
