@@ -5,7 +5,6 @@ package loader
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 
@@ -74,7 +73,7 @@ func (l *Loader) prepare(types *Types, ringBytes uint32) (err error) {
 		made <- err
 	}()
 	l.types = btf.NewCache()
-	l.kernel, err = kernelTypes(types, l.types)
+	l.kernel, err = kernelTypes(l.spec, types, l.types)
 	if mapsErr := <-made; err == nil {
 		err = mapsErr
 	}
@@ -170,27 +169,10 @@ func loadCollection(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*eb
 	return coll, nil
 }
 
-// kernelTypes are the types that the programs are fitted to. Reading those of
-// the running kernel is the largest part of loading (10 of 35 ms for 130,000
-// types), so it is done once.
-func kernelTypes(file *Types, types *btf.Cache) (*btf.Spec, error) {
-	if file != nil {
-		return file.spec, nil
-	}
-	spec, err := types.Kernel()
-	switch {
-	case err == nil:
-		return spec, nil
-	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
-	}
-	return nil, explain("read the kernel's BTF", err)
-}
-
 // canIterate: the iterator is loaded by the number of its type, for which the
 // library asks the kernel's own file; and a kernel without BTF has no iterators.
 func (l *Loader) canIterate() error {
-	if _, err := kernelTypes(nil, l.types); err != nil {
+	if _, err := allTypes(l.types); err != nil {
 		return fmt.Errorf("iterate over tasks, which a subtree takes: %w", err)
 	}
 	return nil

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/loader/excerpt"
+)
+
+// kernelBTF is where the running kernel describes its types.
+const kernelBTF = "/sys/kernel/btf/vmlinux"
+
+// kernelTypes are the types that the programs of object are fitted to: out of
+// file, if that is not nil, or else those of the running kernel that the object
+// names. To decode all of them takes 10 ms or more, for 130,000 types; that is
+// left for when something about them is odd, and for what only the whole says.
+func kernelTypes(object *ebpf.CollectionSpec, file *Types, all *btf.Cache) (*btf.Spec, error) {
+	if file != nil {
+		return file.spec, nil
+	}
+	if !needsNumbers(object) {
+		if spec, err := excerptTypes(object.Types); err == nil {
+			return spec, nil
+		}
+	}
+	return allTypes(all)
+}
+
+// needsNumbers reports whether a program has to know the number of one of the
+// kernel's types, which is another in an excerpt.
+func needsNumbers(object *ebpf.CollectionSpec) bool {
+	for _, program := range object.Programs {
+		for i := range program.Instructions {
+			r := btf.CORERelocationMetadata(&program.Instructions[i])
+			if r != nil && strings.Contains(r.String(), "target_type_id") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// allTypes are those of the running kernel.
+func allTypes(all *btf.Cache) (*btf.Spec, error) {
+	spec, err := all.Kernel()
+	switch {
+	case err == nil:
+		return spec, nil
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("kernel %s: %w", release(), ErrNoBTF)
+	}
+	return nil, explain("read the kernel's BTF", err)
+}
+
+// excerptTypes reads those types of the kernel that object names.
+func excerptTypes(object *btf.Spec) (*btf.Spec, error) {
+	types, members, err := namesIn(object)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := mapFile(kernelBTF)
+	if err != nil {
+		return nil, err
+	}
+	cut, err := excerpt.Of(raw.bytes, types, members)
+	if err := errors.Join(err, raw.close()); err != nil {
+		return nil, err
+	}
+	return btf.LoadSpecFromReader(bytes.NewReader(cut))
+}
+
+// namesIn are the names that an object has for types, without flavours, and for
+// their members.
+func namesIn(object *btf.Spec) (types, members []string, err error) {
+	addMembers := func(list []btf.Member) {
+		for _, m := range list {
+			if m.Name != "" {
+				members = append(members, m.Name)
+			}
+		}
+	}
+	for typ, err := range object.All() {
+		if err != nil {
+			return nil, nil, err
+		}
+		switch t := typ.(type) {
+		case *btf.Struct:
+			addMembers(t.Members)
+		case *btf.Union:
+			addMembers(t.Members)
+		case *btf.Typedef, *btf.Enum, *btf.Int:
+		default:
+			continue
+		}
+		if name, _, _ := strings.Cut(typ.TypeName(), "___"); name != "" {
+			types = append(types, name)
+		}
+	}
+	return types, members, nil
+}
+
+// mapped is a file in memory.
+type mapped struct {
+	bytes []byte
+	close func() error
+}
+
+// mapFile maps a file, or reads it where that is not possible: of what is in
+// /sys, the kernel's BTF alone can be mapped, since 6.16.
+func mapFile(name string) (mapped, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return mapped{}, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+		if err == nil {
+			return mapped{b, func() error { return unix.Munmap(b) }}, nil
+		}
+	}
+	b, err := os.ReadFile(name)
+	return mapped{b, func() error { return nil }}, err
+}
