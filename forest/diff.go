@@ -71,7 +71,7 @@ type numbered struct {
 
 func newSide(f *Forest) *side {
 	s := &side{
-		Forest: f, index: NewIndex(f),
+		Forest: f, index: newRelatives(f),
 		pid:     make([]Tag, len(f.Pids)),
 		ns:      nones(len(f.Namespaces)),
 		userns:  nones(len(f.UserNamespaces)),
@@ -80,7 +80,11 @@ func newSide(f *Forest) *side {
 	for i := range f.Pids {
 		s.numbers[i] = numbered{f.Pids[i].Numbers[0], Tag(i + 1)}
 	}
-	slices.SortFunc(s.numbers, func(x, y numbered) int { return cmp.Compare(x.number, y.number) })
+	byNumber := func(x, y numbered) int { return cmp.Compare(x.number, y.number) }
+	// Mostly they are: tags are given in the order of the tasks.
+	if !slices.IsSortedFunc(s.numbers, byNumber) {
+		slices.SortFunc(s.numbers, byNumber)
+	}
 	return s
 }
 

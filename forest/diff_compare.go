@@ -128,21 +128,20 @@ func (d *differ) pids() {
 	for k := range d.a.Pids {
 		x, y := Tag(k+1), d.a.pid[k]
 		i, j := d.a.index.TaskOf(x), d.b.index.TaskOf(y)
-		subject := d.a.pidName(x)
 		p, q := &d.a.Pids[k], d.b.Pid(y)
 		switch {
 		case q == nil:
-			d.found = append(d.found, Difference{i, None, subject, "is missing"})
+			d.found = append(d.found, Difference{i, None, d.a.pidName(x), "is missing"})
 			continue
 		case i != None && j == None:
-			d.found = append(d.found, Difference{i, None, subject, "is a ghost, was a task"})
+			d.found = append(d.found, Difference{i, None, d.a.pidName(x), "is a ghost, was a task"})
 		case i == None && j != None:
-			d.found = append(d.found, Difference{None, j, subject, "is " + d.b.TaskName(j) + ", was a ghost"})
+			d.found = append(d.found, Difference{None, j, d.a.pidName(x), "is " + d.b.TaskName(j) + ", was a ghost"})
 		}
 		if !slices.Equal(p.Numbers, q.Numbers) {
-			d.add(i, j, subject, "numbers are "+q.String(), p.String())
+			d.add(i, j, d.a.pidName(x), "numbers are "+q.String(), p.String())
 		} else if d.a.ns[p.Namespace] != int32(q.Namespace) {
-			d.add(i, j, subject, "lives in "+d.b.nsName(q.Namespace), "in "+d.a.nsName(p.Namespace))
+			d.add(i, j, d.a.pidName(x), "lives in "+d.b.nsName(q.Namespace), "in "+d.a.nsName(p.Namespace))
 		}
 	}
 	for k, x := range d.b.pid {
@@ -256,7 +255,7 @@ func (d *differ) siblings() {
 // one of them has are reported elsewhere. in is scratch, by tag of b, and all
 // false.
 func (d *differ) sequence(i, j int, what string, x, y []int32, in []bool) {
-	if len(x) < 2 || len(y) < 2 {
+	if len(x) < 2 || len(y) < 2 || d.sameTasks(x, y) {
 		return
 	}
 	mates := make([]Tag, 0, len(x)) // those of x, as tags of b
@@ -285,6 +284,13 @@ func (d *differ) sequence(i, j int, what string, x, y []int32, in []bool) {
 	if !slices.Equal(is, was) {
 		d.add(i, j, d.a.TaskName(i), what+" are in order "+d.names(is), d.names(was))
 	}
+}
+
+// sameTasks reports whether tasks x of a are tasks y of b, one by one.
+func (d *differ) sameTasks(x, y []int32) bool {
+	return slices.EqualFunc(x, y, func(i, j int32) bool {
+		return d.a.pid[d.a.Tasks[i].Pid-1] == d.b.Tasks[j].Pid
+	})
 }
 
 // names are the numbers of objects of b, the first dozen of them.

@@ -64,15 +64,8 @@ func collect(keys, n int, keyOf func(int) int) lists {
 // NewIndex indexes f in linear time. It expects a forest that Validate
 // accepts; of another, it leaves out what names nothing.
 func NewIndex(f *Forest) *Index {
-	x := &Index{f: f, taskOf: taskOf(f), inits: inits(f)}
+	x := newRelatives(f)
 	n := len(f.Tasks)
-	x.threads = collect(n, n, func(i int) int { return x.TaskOf(f.Tasks[i].TGID) })
-	x.childs = collect(n, n, func(i int) int {
-		if t := &f.Tasks[i]; t.IsLeader() {
-			return x.TaskOf(t.ParentThread)
-		}
-		return None
-	})
 	member := func(of func(*Task) Tag) lists {
 		return collect(len(f.Pids)+3, n, func(i int) int {
 			if t := &f.Tasks[i]; t.IsLeader() {
@@ -88,6 +81,20 @@ func NewIndex(f *Forest) *Index {
 			x.tops = append(x.tops, int32(i))
 		}
 	}
+	return x
+}
+
+// newRelatives is what of an index is about tasks, their threads and children.
+func newRelatives(f *Forest) *Index {
+	x := &Index{f: f, taskOf: taskOf(f), inits: inits(f)}
+	n := len(f.Tasks)
+	x.threads = collect(n, n, func(i int) int { return x.TaskOf(f.Tasks[i].TGID) })
+	x.childs = collect(n, n, func(i int) int {
+		if t := &f.Tasks[i]; t.IsLeader() {
+			return x.TaskOf(t.ParentThread)
+		}
+		return None
+	})
 	return x
 }
 
