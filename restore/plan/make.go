@@ -75,6 +75,7 @@ type planner struct {
 	holders      map[int32][]Ref      // by init: who took its namespace for children
 
 	opSlab     []Op
+	refSlab    []Ref
 	numberSlab []int32
 
 	refusals Refusals

@@ -16,12 +16,15 @@ func (p *planner) do(n int32, op Op, after ...Ref) Ref {
 func (p *planner) doAs(actor int32, op Op, after ...Ref) Ref {
 	for _, r := range after {
 		if r.Actor != none && r.Actor != actor {
+			if op.After == nil {
+				op.After = p.refs(len(after))
+			}
 			op.After = append(op.After, r)
 		}
 	}
 	ops := &p.plan.Actors[actor].Ops
 	if *ops == nil {
-		*ops = p.program()
+		*ops = p.program(actor)
 	}
 	*ops = append(*ops, op)
 	return Ref{Actor: actor, Op: int32(len(*ops) - 1)}
@@ -35,14 +38,30 @@ func (p *planner) at(r Ref) *Op { return &p.plan.Actors[r.Actor].Ops[r.Op] }
 const usual = 3
 
 // program is an empty program with room for the usual, cut from a larger
-// piece: a plan for a million tasks is a million of them.
-func (p *planner) program() []Op {
+// piece: a plan for a million tasks is a million of them. Who bears many has one
+// of his own, or growing it would cost more than filling it.
+func (p *planner) program(actor int32) []Op {
+	if task := p.plan.Actors[actor].Task; task != none {
+		if kids := len(p.nodes[task].kids); kids > 16 {
+			return make([]Op, 0, kids+usual)
+		}
+	}
 	if len(p.opSlab) < usual {
 		p.opSlab = make([]Op, 1024*usual)
 	}
 	ops := p.opSlab[:0:usual]
 	p.opSlab = p.opSlab[usual:]
 	return ops
+}
+
+// refs is an empty list with room for n, cut from a larger piece.
+func (p *planner) refs(n int) []Ref {
+	if len(p.refSlab) < n {
+		p.refSlab = make([]Ref, max(1024, n))
+	}
+	refs := p.refSlab[:0:n]
+	p.refSlab = p.refSlab[n:]
+	return refs
 }
 
 // innermostFirst is a chain as set_tid wants it.
