@@ -129,22 +129,25 @@ func (d *dump) run(ctx context.Context, pid int) error {
 			plans.Store(f, beginPlan(f, planning.Unlock))
 		},
 	}.take(ctx)
-	var encoded []byte
+	var made *draft
 	if err == nil {
 		begun, ok := plans.Load(f)
 		if !ok {
 			begun = beginPlan(f, func() {})
 		}
-		encoded, err = d.judge(f, begun.(<-chan []string))
-	}
-	if err == nil && ctx.Err() != nil {
-		err = fmt.Errorf("interrupted: %w", ctx.Err())
+		made, err = d.judge(f, begun.(<-chan []string))
 	}
 	if err != nil {
 		d.out.abort(err)
 		return err
 	}
-	return d.out.write(encoded)
+	defer made.discard()
+	if ctx.Err() != nil {
+		err := fmt.Errorf("interrupted: %w", ctx.Err())
+		d.out.abort(err)
+		return err
+	}
+	return made.publish(d.out.force)
 }
 
 // scope checks the flags that say how the target is taken.
@@ -163,28 +166,38 @@ func (d *dump) scope() (loader.Scope, error) {
 }
 
 // judge makes the image of a forest. It refuses one that cannot be rebuilt
-// exactly, or marks it. As most can be, it does not wait for the plan to encode.
-func (d *dump) judge(f *forest.Forest, plan <-chan []string) ([]byte, error) {
+// exactly, or marks it. As most can be, it does not wait for the plan to write.
+func (d *dump) judge(f *forest.Forest, plan <-chan []string) (*draft, error) {
 	if err := forest.Validate(f); err != nil {
 		return nil, err
 	}
-	encoded, err := d.encode(f)
+	exact, err := d.draft(f)
 	if err != nil {
 		return nil, err
 	}
 	reasons := append(f.Inexact, <-plan...)
 	if len(reasons) == 0 {
-		return encoded, nil
+		return exact, nil
 	}
+	exact.discard()
 	if !d.inexact {
 		return nil, refusedError{"it could not be restored exactly:", reasons}
 	}
 	f.Inexact = reasons
-	return d.encode(f)
+	return d.draft(f)
+}
+
+func (d *dump) draft(f *forest.Forest) (*draft, error) {
+	encoded, err := d.encode(f)
+	if err != nil {
+		return nil, err
+	}
+	return d.out.draft(encoded)
 }
 
 func (d *dump) encode(f *forest.Forest) ([]byte, error) {
 	var b bytes.Buffer
+	b.Grow(4096 + 128*len(f.Tasks)) // mostly enough: a task of depth 0 takes 116
 	write := image.Write
 	if d.compress {
 		write = image.WriteCompressed

@@ -45,16 +45,16 @@ func (o *output) check() error {
 	return nil
 }
 
-// write writes an encoded image.
-func (o *output) write(encoded []byte) error {
-	write := func(w io.Writer) error {
+// draft makes ready all that can be before it is known whether an image is
+// wanted: for a file all but its name.
+func (o *output) draft(encoded []byte) (*draft, error) {
+	if o.path == "-" {
+		return &draft{encoded: encoded}, nil
+	}
+	return newDraft(o.path, 0o600, func(w io.Writer) error {
 		_, err := w.Write(encoded)
 		return err
-	}
-	if o.path == "-" {
-		return write(os.Stdout)
-	}
-	return writeFile(o.path, 0o600, o.force, write)
+	})
 }
 
 // abort tells whoever reads an image from standard output that none will come.
@@ -64,40 +64,74 @@ func (o *output) abort(why error) {
 	}
 }
 
-// writeFile makes a file without a name and, when all of it is on the disk,
-// gives it one: whatever happens before, SIGKILL included, leaves nothing.
-// Where a file system cannot do that, it has a temporary name beside it
-// meanwhile. Without force a file that came up meanwhile stays.
-func writeFile(path string, mode fs.FileMode, force bool, write func(io.Writer) error) (err error) {
-	dir := filepath.Dir(path)
-	tmp, named, err := createTemp(dir, filepath.Base(path))
+// writeFile makes a file that appears whole or not at all: see draft. Without
+// force a file that came up meanwhile stays.
+func writeFile(path string, mode fs.FileMode, force bool, write func(io.Writer) error) error {
+	d, err := newDraft(path, mode, write)
 	if err != nil {
 		return err
+	}
+	defer d.discard()
+	return d.publish(force)
+}
+
+// draft is a file without a name, all of which is on the disk: whatever happens
+// before it has one, SIGKILL included, leaves nothing. Where a file system cannot
+// do that, it has a temporary name beside its own meanwhile. Or it is what is to
+// be written to standard output.
+type draft struct {
+	path    string
+	file    *os.File
+	named   bool // by a temporary name
+	encoded []byte
+}
+
+func newDraft(path string, mode fs.FileMode, write func(io.Writer) error) (_ *draft, err error) {
+	d := &draft{path: path}
+	if d.file, d.named, err = createTemp(filepath.Dir(path), filepath.Base(path)); err != nil {
+		return nil, err
 	}
 	defer func() {
-		_ = tmp.Close()
-		if err != nil && named {
-			_ = os.Remove(tmp.Name())
+		if err != nil {
+			d.discard()
 		}
 	}()
-	if err := write(tmp); err != nil {
+	if err := write(d.file); err != nil {
+		return nil, err
+	}
+	if err := d.file.Chmod(mode); err != nil {
+		return nil, err
+	}
+	return d, d.file.Sync()
+}
+
+// publish gives the file its name.
+func (d *draft) publish(force bool) (err error) {
+	if d.file == nil {
+		_, err := os.Stdout.Write(d.encoded)
 		return err
 	}
-	if err := tmp.Chmod(mode); err != nil {
-		return err
-	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
-	if named {
-		err = rename(tmp.Name(), path, force)
+	if d.named {
+		err = rename(d.file.Name(), d.path, force)
 	} else {
-		err = link(tmp, path, force)
+		err = link(d.file, d.path, force)
 	}
 	if err != nil {
 		return err
 	}
-	return syncDir(dir)
+	d.named = false
+	return syncDir(filepath.Dir(d.path))
+}
+
+// discard frees the draft, and removes it if it was not published.
+func (d *draft) discard() {
+	if d.file == nil {
+		return
+	}
+	_ = d.file.Close()
+	if d.named {
+		_ = os.Remove(d.file.Name())
+	}
 }
 
 // createTemp makes a file in dir, without a name if the file system can.
