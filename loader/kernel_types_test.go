@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
 
@@ -39,7 +40,7 @@ func TestExcerptRelocatesAsAllTypes(t *testing.T) {
 				continue
 			}
 			relocations = append(relocations, r)
-			for _, kind := range []string{"type_id", "type_matches", "enumval"} {
+			for _, kind := range []string{"target_type_id", "type_matches", "enumval"} {
 				if strings.Contains(r.String(), kind) {
 					t.Errorf("%s: %v cannot be made with an excerpt", name, r)
 				}
@@ -133,4 +134,20 @@ func place(typ btf.Type, member string) string {
 		}
 	}
 	return ""
+}
+
+// The programs for a lockdown name a type by its number, the others do not.
+func TestWhoNeedsNumbers(t *testing.T) {
+	for _, test := range []struct {
+		load func() (*ebpf.CollectionSpec, error)
+		want bool
+	}{{bpf.LoadPids, false}, {bpf.LoadLocked, true}} {
+		object, err := test.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := needsNumbers(object); got != test.want {
+			t.Errorf("got %t, want %t", got, test.want)
+		}
+	}
 }
