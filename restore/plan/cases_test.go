@@ -101,6 +101,13 @@ var cases = []struct {
 		m.setsid(y)
 		m.exit(y)
 	}},
+	{"the end of an init waits for a zombie whose exit signal was SIGSTOP", forest.Container, func(m machine, root model.TaskID) {
+		a, init := m.fork(root, 0), m.fork(root, model.NewPID)
+		m.ok(m.k.Setns(a, init))
+		z := m.forkSignal(a, 0, 19)
+		m.exit(z)
+		m.exit(init)
+	}},
 	{"SIGTSTP stopped it before its group was orphaned by a setsid", forest.Container, func(m machine, root model.TaskID) {
 		a := m.fork(root, 0)
 		b := m.fork(a, 0)

@@ -17,7 +17,7 @@ func (p *planner) discard(parent int32, signal int32) {
 	case !fatal(signal) && !stops(signal):
 	case signal == sigKill || signal == sigStop:
 		if !p.isInit(p.nodes[parent].leader) {
-			p.unsupported(parent, "a child of it that has ended has exit signal %d, which nobody can block", signal)
+			p.unsupported(parent, "a child of it that has ended has exit signal %d, which only an exec in between survives", signal)
 		}
 	default:
 		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1})
@@ -92,11 +92,7 @@ func (p *planner) endZombie(i int32) {
 	nd := &p.nodes[i]
 	parent := p.waits(nd.parent)
 	if p.stopsParent(i) {
-		l := p.nodes[parent].leader
-		if p.nodes[l].parent == none {
-			p.unsupported(i, "its end stops its parent, which entered the namespace from outside")
-		}
-		p.stoppers[l] = append(p.stoppers[l], i)
+		p.stoppers = append(p.stoppers, i)
 		return
 	}
 	p.endProcess(i, parent, p.neededBy(i))
@@ -133,11 +129,6 @@ func (p *planner) endExiting() {
 	after := slices.Clone(p.deaths)
 	for _, joins := range p.joins {
 		after = append(after, joins...)
-	}
-	for _, ends := range p.stoppers {
-		for _, i := range ends {
-			after = append(after, p.lastOf(i))
-		}
 	}
 	for i := p.tasks - 1; i >= 0; i-- {
 		if p.f.Tasks[i].State == forest.ExitingInit {

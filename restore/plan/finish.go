@@ -34,6 +34,12 @@ func (p *planner) finish() {
 	for i := int32(0); i < p.tasks; i++ {
 		p.end(i)
 	}
+	if p.endStopping(); len(p.refusals) > 0 {
+		return
+	}
+	if p.beside != none && !p.stays() {
+		p.endHelper(p.beside)
+	}
 	p.rest()
 }
 
@@ -49,13 +55,24 @@ func (p *planner) endHelpers() {
 			end(k)
 		}
 		delete(kids, n)
-		if n != p.holder && !p.nodes[n].ended && (n != p.beside || !p.stays()) {
+		if n != p.holder && n != p.beside && !p.nodes[n].ended {
 			p.endHelper(n)
 		}
 	}
 	for n := int32(len(p.nodes)) - 1; n >= p.tasks; n-- {
 		end(n)
 	}
+}
+
+// helperNeeds is what helper n must live for: joins of the group that it leads
+// or keeps alive, and of its namespace.
+func (p *planner) helperNeeds(n int32) []Ref {
+	nd := &p.nodes[n]
+	after := append(slices.Clone(p.joins[nd.tag]), p.holders[n]...)
+	if nd.tag == 0 {
+		after = append(after, p.joins[nd.group]...)
+	}
+	return after
 }
 
 // endHelper ends a helper that has done its work: its children by adoption
@@ -68,12 +85,12 @@ func (p *planner) endHelper(n int32) {
 		p.nodes[init].arrivedKids = p.endInto(n, init)
 		return
 	}
-	after := append(append([]Ref(nil), p.joins[nd.tag]...), p.holders[n]...)
-	if nd.tag == 0 {
-		after = append(after, p.joins[nd.group]...) // it kept a group alive
-	}
-	end := p.do(n, Op{Code: ExitGroup, Child: none}, after...)
 	nd.ended = true
+	if p.stopsParent(n) {
+		p.stoppers = append(p.stoppers, n)
+		return
+	}
+	end := p.do(n, Op{Code: ExitGroup, Child: none}, p.helperNeeds(n)...)
 	if parent == none { // an outsider, which the restorer collects
 		p.deaths = append(p.deaths, end)
 		return

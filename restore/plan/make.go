@@ -68,7 +68,7 @@ type planner struct {
 	barrier      Ref                  // after all of identity
 	deaths       []Ref                // when zombies were seen to be dead
 	stops        Ref                  // after all of deaths
-	stoppers     map[int32][]int32    // by process: zombies whose end stops it
+	stoppers     []int32              // those whose end stops their parent
 	crews        map[forest.Tag]*crew // by group
 	writers      map[int32]int32      // by namespace: the helper that writes its cursor
 	deadInits    map[int32]int32      // by namespace: the helper that leaves it dead
@@ -118,8 +118,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),
 
-		stoppers: make(map[int32][]int32),
-		crews:    make(map[forest.Tag]*crew),
+		crews: make(map[forest.Tag]*crew),
 
 		deadInits: make(map[int32]int32),
 		writers:   make(map[int32]int32),

@@ -46,18 +46,18 @@ func (p *planner) stopChildren(i int32) {
 	}
 }
 
-// stop plans what stops process k, a child of by: the ends of its children
-// whose exit signal is SIGSTOP, which nobody can block, each undone but the
-// last if that is how it is stopped; then by itself. All threads of k hold.
+// stop plans that by stops its child k, all of whose threads hold, if it is
+// stopped in the end.
 func (p *planner) stop(by, k int32) {
-	op := Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[by].ns)}
-	op.Signal = p.stopSignal(k)
-	reported := int32(0)
+	op := Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[by].ns), Signal: p.stopSignal(k)}
+	if op.Signal == 0 {
+		return
+	}
 	after := []Ref{p.stops}
 	for _, th := range p.threadsOf(k) {
 		t := &p.f.Tasks[th]
 		if t.State == forest.Stopped && t.StopReported {
-			reported = 1
+			op.Number = 1
 		}
 		if t.State.Exited() {
 			after = append(after, p.lastOf(th)) // a leader that has ended
@@ -65,31 +65,53 @@ func (p *planner) stop(by, k int32) {
 			after = append(after, p.nodes[th].held)
 		}
 	}
-	last := len(p.stoppers[k]) - 1
-	for j, z := range p.stoppers[k] {
-		stopped := op
-		stopped.Signal = 0
-		if j == last && op.Signal == sigStop {
-			stopped.Number = reported
-		}
-		dead := p.endProcess(z, by, append(p.neededBy(z), after...))
-		p.stopped(z, dead)
-		done := p.do(by, stopped, dead)
-		if j == last && op.Signal == sigStop {
-			p.stopped(k, done)
-			return
-		}
-		after = []Ref{p.send(by, k, sigCont, done)}
-	}
-	if op.Signal == 0 {
-		return
-	}
 	if !p.maySignal(by, k) {
 		after = []Ref{p.send(by, k, op.Signal, after...)}
 		op.Signal = 0
 	}
-	op.Number = reported
 	p.stopped(k, p.do(by, op, after...))
+}
+
+// endStopping ends those whose exit signal is SIGSTOP, which nobody can block:
+// it stops their parent, which its own parent then lets go on. This is done
+// one by one and after all other deaths, which could hang up a group with a
+// stopped member (kernel-rules 22).
+func (p *planner) endStopping() {
+	if len(p.stoppers) == 0 {
+		return
+	}
+	first := int32(0)
+	if p.holder != none {
+		first = p.holder
+	}
+	last := p.do(p.waits(first), Op{Code: Nop, Child: none}, append(slices.Clone(p.deaths), p.lastAdoption)...)
+	for _, z := range p.stoppers {
+		t := p.waits(p.nodes[z].curParent)
+		k := p.nodes[t].leader
+		if p.nodes[k].parent == none {
+			p.unsupported(z, "its end stops its parent, which entered the namespace from outside")
+			return
+		}
+		by := p.waits(p.nodes[k].parent)
+		// What by has to do before must not need k, which is stopped by then.
+		after := []Ref{last, p.lastOf(by)}
+		for _, th := range p.threadsOf(k) {
+			after = append(after, p.lastOf(th))
+		}
+		var end Ref
+		code := Await
+		if p.nodes[z].task != none {
+			end = p.endProcess(z, by, append(p.neededBy(z), after...))
+		} else {
+			end = p.do(z, Op{Code: ExitGroup, Child: none}, append(after, p.helperNeeds(z)...)...)
+			code = Reap
+		}
+		stopped := p.do(by, Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[by].ns)}, end)
+		last = p.send(by, k, sigCont, stopped)
+		p.deaths = append(p.deaths, p.do(t, Op{
+			Code: code, Child: p.nodes[z].actor, Pid: p.number(z, p.nodes[t].ns),
+		}, last))
+	}
 }
 
 // send plans that by sends a signal to its child k, or if it may not, the
@@ -133,8 +155,8 @@ func (p *planner) stopRoot() {
 	p.doAs(Restorer, stop, after...)
 }
 
-// stopped notes when process k was stopped or ended, for those that keep its
-// group from being orphaned until then.
+// stopped notes when process k was stopped, for those that keep its group from
+// being orphaned until then.
 func (p *planner) stopped(k int32, done Ref) {
 	if c := p.crews[p.nodes[k].group]; c != nil {
 		c.stops = append(c.stops, done)
@@ -151,43 +173,31 @@ func (p *planner) stopped(k int32, done Ref) {
 type crew struct {
 	outer, inner int32
 	reaper       int32 // who has adopted the outer one by the end
-	waits        int   // stops and ends to come
+	waits        int   // stops to come
 	stops        []Ref
 }
 
-// stopsParent reports whether the end of zombie z stops its parent.
+// stopsParent reports whether the end of process z stops its parent.
 func (p *planner) stopsParent(z int32) bool {
 	nd := &p.nodes[z]
-	return p.f.Tasks[z].State == forest.Zombie && nd.signal == sigStop && nd.parent != none &&
-		!p.isInit(p.nodes[nd.parent].leader)
+	return nd.signal == sigStop && nd.curParent != none && p.nodes[nd.curParent].task != none &&
+		!p.isInit(p.nodes[nd.curParent].leader)
 }
 
-// man makes the crews. All are in their groups by now, and nobody has ended.
-// A group needs one if a member is stopped by a signal that the group does not
-// heed as it is, or if the end of a member, which may orphan it, can come when
-// another is stopped already.
+// man makes the crews: of groups that have a member stopped by a signal that
+// the group does not heed as it is. All are in their groups by now, and nobody
+// has ended.
 func (p *planner) man() {
-	waits := make(map[forest.Tag]int)
-	ends, stops, needs := make(map[forest.Tag]bool), make(map[forest.Tag]bool), make(map[forest.Tag]bool)
+	waits, needs := make(map[forest.Tag]int), make(map[forest.Tag]bool)
 	for k := int32(0); k < p.tasks; k++ {
-		nd := &p.nodes[k]
-		g := nd.group
-		if nd.leader != k {
-			continue
-		}
-		if sig := p.stopSignal(k); sig != 0 && (k > 0 || p.holder != none) {
+		g := p.nodes[k].group
+		if sig := p.stopSignal(k); p.nodes[k].leader == k && sig != 0 && (k > 0 || p.holder != none) {
 			waits[g]++
-			stops[g] = true
 			needs[g] = needs[g] || sig != sigStop && p.orphaned(g)
 		}
-		if p.stopsParent(k) {
-			waits[g]++
-			ends[g] = true
-			stops[p.now(nd.parent).group] = true
-		}
 	}
-	for _, g := range slices.Sorted(maps.Keys(waits)) {
-		if (needs[g] || ends[g] && stops[g]) && len(p.refusals) == 0 {
+	for _, g := range slices.Sorted(maps.Keys(needs)) {
+		if needs[g] && len(p.refusals) == 0 {
 			p.crews[g] = p.manFor(g)
 			p.crews[g].waits = waits[g]
 		}
