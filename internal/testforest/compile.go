@@ -39,7 +39,7 @@ func puppet() (*os.File, error) {
 		}
 		defer os.RemoveAll(dir)
 		path = filepath.Join(dir, "puppet")
-		if err := CompilePuppet(path); err != nil {
+		if err := CompilePuppet(path, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -60,10 +60,12 @@ func Close() error {
 	return err
 }
 
-// CompilePuppet makes, with $CC or gcc, the program that PuppetEnv may name.
-// It is static.
-func CompilePuppet(program string) error {
-	cc := os.Getenv("CC")
+// CompilePuppet makes, with the compiler cc or else $CC or gcc, the program
+// that PuppetEnv may name. It is static.
+func CompilePuppet(program, cc string) error {
+	if cc == "" {
+		cc = os.Getenv("CC")
+	}
 	if cc == "" {
 		cc = "gcc"
 	}

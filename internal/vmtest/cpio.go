@@ -47,9 +47,12 @@ func (a *archive) file(name string, mode fs.FileMode, data []byte) {
 	a.entry(name, typeFile|int(mode.Perm()), 0, 0, data)
 }
 
+// has reports whether there is such a file or directory already.
+func (a *archive) has(name string) bool { return a.seen[path.Clean(name)] }
+
 // copy adds a file of the host, following links.
 func (a *archive) copy(name, from string) {
-	if a.err != nil || a.seen[path.Clean(name)] {
+	if a.err != nil || a.has(name) {
 		return
 	}
 	data, err := os.ReadFile(from)

@@ -12,30 +12,36 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
-	"time"
 
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/vmtest/guest"
 )
-
-// programs are copied from the host with their libraries, for the tests that
-// take them; the rest is busybox.
-var programs = []string{"busybox", "bash", "runc", "bwrap", "unshare", "setpriv", "script"}
 
 // Where a guest has things.
 const (
 	sourceDir  = "/src" // test data, and working directories as in the tree
 	testDir    = "/test"
 	puppetPath = "/lib/puppet"
-	selfPath   = "/bin/pidgraft"
+	selfPath   = "/usr/bin/pidgraft"
 )
 
-// initramfs is what goes into a guest, all of it static but for programs.
+// privileged is imported by tests that need something of the machine: these
+// run in guests.
+const privileged = "github.com/pidgraft/pidgraft/internal/require"
+
+// compilers make the puppet, by architecture. $CC is that of the host alone.
+var compilers = map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
+
+// initramfs is what goes into the guests of an architecture, all of it static
+// but for programs.
 type initramfs struct {
 	root string // of the module
 	work string // for what is built
+	arch string
+	tree string // of Debian's packages
 	plan guest.Plan
 }
 
@@ -58,6 +64,9 @@ func (i *initramfs) build(ctx context.Context, packages []string) (string, error
 	a.device("/dev/console", 5, 1)
 	a.file("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\n"))
 	a.file("/etc/group", 0o644, []byte("root:x:0:\n"))
+	if err := addPrograms(a, i.tree); err != nil {
+		return "", err
+	}
 	a.copy("/init", i.built("init"))
 	a.copy(selfPath, i.built("pidgraft"))
 	a.copy(puppetPath, i.built("puppet"))
@@ -72,7 +81,7 @@ func (i *initramfs) build(ctx context.Context, packages []string) (string, error
 		return "", err
 	}
 	a.file(guest.PlanPath, 0o644, plan)
-	if err := errors.Join(i.addTestdata(a), addPrograms(ctx, a)); err != nil {
+	if err := i.addTestdata(a); err != nil {
 		return "", err
 	}
 	return name, errors.Join(a.close(), file.Close())
@@ -81,7 +90,7 @@ func (i *initramfs) build(ctx context.Context, packages []string) (string, error
 func (i *initramfs) built(name string) string { return filepath.Join(i.work, name) }
 
 func (i *initramfs) compile(ctx context.Context, packages []string) error {
-	if err := testforest.CompilePuppet(i.built("puppet")); err != nil {
+	if err := testforest.CompilePuppet(i.built("puppet"), compilers[i.arch]); err != nil {
 		return err
 	}
 	for name, pkg := range map[string]string{"init": "./internal/vmtest/init", "pidgraft": "./cmd/pidgraft"} {
@@ -89,12 +98,17 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 			return err
 		}
 	}
-	const format = `{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}`
+	const format = `{{range .TestImports}}{{.}} {{end}}{{range .XTestImports}}{{.}} {{end}}{{.Dir}}`
 	out, err := i.goTool(ctx, append([]string{"list", "-f", format}, packages...)...)
 	if err != nil {
 		return err
 	}
-	for dir := range strings.FieldsSeq(out) {
+	for line := range strings.Lines(out) {
+		words := strings.Fields(line)
+		imports, dir := words[:len(words)-1], words[len(words)-1]
+		if !slices.Contains(imports, privileged) {
+			continue
+		}
 		rel, err := filepath.Rel(i.root, dir)
 		if err != nil {
 			return err
@@ -109,11 +123,12 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 		})
 	}
 	if i.plan.Tests == nil {
-		return fmt.Errorf("none of the packages has tests: %q", packages)
+		return fmt.Errorf("none of the packages has tests that import %s: %q", privileged, packages)
 	}
 	i.plan.Env = []string{
 		"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "USER=root", "TERM=dumb", "CI=true",
 		testforest.PuppetEnv + "=" + puppetPath,
+		require.Guest + "=1",
 		"PIDGRAFT=" + selfPath,
 	}
 	return nil
@@ -122,7 +137,7 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 func (i *initramfs) goTool(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = i.root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+i.arch)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -169,32 +184,3 @@ func (i *initramfs) addTestdata(a *archive) error {
 		return fs.SkipDir
 	})
 }
-
-// library finds the files in what ldd prints.
-var library = regexp.MustCompile(`(?m)^\s+(?:\S+ => )?(/\S+) \(0x`)
-
-func addPrograms(ctx context.Context, a *archive) error {
-	for _, name := range programs {
-		file, err := exec.LookPath(name)
-		if err != nil {
-			return fmt.Errorf("%s is not installed (make test-deps): %w", name, err)
-		}
-		a.copy("/bin/"+name, file)
-		// Of a static program it says that it is not dynamic, and fails.
-		out, _ := exec.CommandContext(ctx, "ldd", file).Output()
-		for _, m := range library.FindAllStringSubmatch(string(out), -1) {
-			a.copy(m[1], m[1])
-		}
-	}
-	out, err := exec.CommandContext(ctx, "busybox", "--list").Output()
-	if err != nil {
-		return fmt.Errorf("busybox --list: %w", err)
-	}
-	for applet := range strings.FieldsSeq(string(out)) {
-		a.link("/bin/"+applet, "busybox")
-	}
-	return nil
-}
-
-// packageTimeout is the -test.timeout of each package. TCG is slow.
-const packageTimeout = 8 * time.Minute

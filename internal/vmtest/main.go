@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command vmtest runs the tests of packages on other kernels: those of Debian
-// releases, in QEMU, one boot for each kernel with all test binaries inside.
-// See docs/vmtest.md. It is run from the top of the source tree.
+// Command vmtest runs the privileged tests of packages on other kernels: those
+// of Debian releases, in QEMU, one boot for each kernel with all test binaries
+// inside. See docs/vmtest.md. It is run from the top of the source tree.
 package main
 
 import (
@@ -13,31 +13,47 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/internal/vmtest/guest"
 )
 
+// packageTimeout is the -test.timeout of a package, by the clock of the guest.
+const packageTimeout = 20 * time.Minute
+
 func main() {
-	only := flag.String("kernel", "", "the one kernel to boot, of 5.10, 6.1, 6.12 and newest")
-	pattern := flag.String("run", "", "the tests to run, as of go test -run")
-	noKVM := flag.Bool("tcg", false, "do not use KVM")
+	var r run
+	flag.StringVar(&r.kernel, "kernel", "", "the one kernel to boot, by its name in docs/vmtest.md")
+	flag.StringVar(&r.pattern, "run", "", "the tests to run, as of go test -run")
+	flag.BoolVar(&r.long, "long", false, "run the tests without -short")
+	flag.IntVar(&r.parallel, "parallel", runtime.NumCPU(), "how many guests to run at a time")
+	flag.StringVar(&r.logs, "logs", "", "a directory for all that the consoles say")
+	flag.BoolVar(&r.tcg, "tcg", false, "do not use KVM")
 	flag.Parse()
-	accel := tcg
-	if !*noKVM {
-		accel = bestAccelerator()
-	}
+	r.patterns = flag.Args()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	if err := vmtest(ctx, *only, *pattern, accel, flag.Args()); err != nil {
+	if err := r.do(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		os.Exit(1)
 	}
 }
 
-func vmtest(ctx context.Context, only, pattern string, accel accelerator, packages []string) error {
-	chosen, err := choose(only)
+// run is what was asked for.
+type run struct {
+	kernel, pattern string
+	long, tcg       bool
+	parallel        int
+	logs            string
+	patterns        []string // of packages
+}
+
+func (r *run) do(ctx context.Context) error {
+	chosen, err := choose(r.kernel)
 	if err != nil {
 		return err
 	}
@@ -45,7 +61,7 @@ func vmtest(ctx context.Context, only, pattern string, accel accelerator, packag
 	if err != nil {
 		return err
 	}
-	cache = filepath.Join(cache, "pidgraft")
+	cache = filepath.Join(cache, "pidgraft", "debian")
 	// First all kernels: a matrix that would lack one is none.
 	images := make([]string, len(chosen))
 	for n, k := range chosen {
@@ -58,39 +74,54 @@ func vmtest(ctx context.Context, only, pattern string, accel accelerator, packag
 		return err
 	}
 	defer os.RemoveAll(work)
-	root, err := os.Getwd()
-	if err != nil {
-		return err
+	archives := map[string]string{}
+	var tests []guest.Test
+	for _, k := range chosen {
+		if archives[k.arch] != "" {
+			continue
+		}
+		if archives[k.arch], tests, err = r.archive(ctx, cache, filepath.Join(work, k.arch), k.arch); err != nil {
+			return err
+		}
 	}
-	i := &initramfs{root: root, work: work, plan: guest.Plan{Run: pattern, Timeout: packageTimeout}}
-	archive, err := i.build(ctx, packages)
-	if err != nil {
-		return err
-	}
-	var results []*result
-	good := true
+	host := newHost(!r.tcg, r.logs)
+	results := make([]*result, len(chosen))
+	free := make(chan struct{}, max(r.parallel, 1))
+	var all sync.WaitGroup
 	for n, k := range chosen {
-		r := run(ctx, k, images[n], archive, &accel)
-		results = append(results, r)
-		good = good && r.ok()
+		free <- struct{}{}
+		all.Go(func() {
+			results[n] = host.run(ctx, k, images[n], archives[k.arch])
+			<-free
+		})
 	}
-	if err := writeTable(os.Stdout, i.plan.Tests, results); err != nil {
+	all.Wait()
+	if err := report(os.Stdout, tests, results); err != nil {
 		return err
 	}
-	if !good {
-		return errors.New("not every package passed on every kernel")
+	for _, result := range results {
+		if !result.ok() {
+			return errors.New("not every package passed on every kernel, with a reason for each skip")
+		}
 	}
 	return nil
 }
 
-func choose(only string) ([]kernel, error) {
-	if only == "" {
-		return kernels, nil
+// archive makes the initramfs of an architecture, and says what tests are in it.
+func (r *run) archive(ctx context.Context, cache, work, arch string) (string, []guest.Test, error) {
+	tree, err := userTree(ctx, cache, arch)
+	if err != nil {
+		return "", nil, err
 	}
-	for _, k := range kernels {
-		if k.name == only {
-			return []kernel{k}, nil
-		}
+	root, err := os.Getwd()
+	if err != nil {
+		return "", nil, err
 	}
-	return nil, fmt.Errorf("KERNEL=%s is not in the matrix: 5.10, 6.1, 6.12 or newest", only)
+	if err := os.Mkdir(work, 0o755); err != nil {
+		return "", nil, err
+	}
+	i := &initramfs{root: root, work: work, arch: arch, tree: tree,
+		plan: guest.Plan{Run: r.pattern, Short: !r.long, Timeout: packageTimeout}}
+	archive, err := i.build(ctx, r.patterns)
+	return archive, i.plan.Tests, err
 }

@@ -16,6 +16,7 @@ const PlanPath = "/vmtest.json"
 // Plan is what a guest has to do.
 type Plan struct {
 	Run     string        // -test.run of every package, empty for all
+	Short   bool          // -test.short
 	Timeout time.Duration // -test.timeout of every package
 	Env     []string      // as of os.Environ
 	Tests   []Test
@@ -33,6 +34,6 @@ type Test struct {
 const (
 	Started = "VMTEST-INIT" // VMTEST-INIT RELEASE
 	Begin   = "VMTEST-RUN"  // VMTEST-RUN PACKAGE
-	Done    = "VMTEST-DONE" // VMTEST-DONE PACKAGE STATUS
+	Done    = "VMTEST-DONE" // VMTEST-DONE PACKAGE STATUS SECONDS
 	Exit    = "VMTEST-EXIT" // VMTEST-EXIT FAILED, the number of packages
 )

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +38,9 @@ func run() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
+	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
+		return fmt.Errorf("busybox --install: %w\n%s", err, out)
+	}
 	// Kernel messages would cut lines of the tests in two: emergencies only.
 	if err := os.WriteFile("/proc/sys/kernel/printk", []byte("1"), 0); err != nil {
 		return err
@@ -57,6 +62,7 @@ func run() error {
 	failed := 0
 	for _, test := range plan.Tests {
 		fmt.Printf("\n%s %s\n", guest.Begin, test.Package)
+		start := time.Now()
 		status, err := runTest(&plan, test)
 		if err != nil {
 			fmt.Println("init:", err)
@@ -65,7 +71,7 @@ func run() error {
 		if status != 0 {
 			failed++
 		}
-		fmt.Printf("\n%s %s %d\n", guest.Done, test.Package, status)
+		fmt.Printf("\n%s %s %d %.0f\n", guest.Done, test.Package, status, time.Since(start).Seconds())
 	}
 	fmt.Printf("\n%s %d\n", guest.Exit, failed)
 	return nil
@@ -75,6 +81,9 @@ func run() error {
 // ended it. Meanwhile it reaps whatever became a child of process 1.
 func runTest(plan *guest.Plan, test guest.Test) (int, error) {
 	args := []string{test.Binary, "-test.v", "-test.timeout=" + plan.Timeout.String()}
+	if plan.Short {
+		args = append(args, "-test.short")
+	}
 	if plan.Run != "" {
 		args = append(args, "-test.run="+plan.Run)
 	}
