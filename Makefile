@@ -24,7 +24,7 @@ demo: build ## dump, kill and restore a forest and a container, as root
 	@scripts/test-deps runc bubblewrap busybox-static || true
 	@go run ./internal/demo ./pidgraft
 
-test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
+test: test-deps lint test-pure test-native vmtest generate-check vulncheck ## everything that must hold, as root
 
 bench: ## dump against ps, restore against a bare loop of clone3, as root
 	go run ./internal/bench
@@ -48,11 +48,11 @@ test-native: ## privileged tests on this kernel, as root
 	@test "$$(id -u)" = 0 || { echo "test-native: run as root: it loads BPF programs and makes pid namespaces"; exit 1; }
 	go test -count=1 $$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
 
-# KERNEL is one of 5.10, 6.1, 6.12 and newest, RUN as of go test -run.
+# KERNEL is one of 5.10, 6.1, 6.12, newest, 6.12-lockdown and 6.12-arm64, RUN as
+# of go test -run. VMTEST are more flags of internal/vmtest.
 vmtest: ## privileged tests on other kernels, in QEMU: KERNEL=6.1 RUN=TestX for some
-	@scripts/test-deps runc bubblewrap busybox-static qemu-system-x86
-	go run ./internal/vmtest -kernel "$(KERNEL)" -run "$(RUN)" \
-		$$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
+	@scripts/test-deps qemu-system-x86 qemu-system-arm gcc-aarch64-linux-gnu linux-libc-dev-arm64-cross
+	go run ./internal/vmtest -kernel "$(KERNEL)" -run "$(RUN)" $(VMTEST) ./...
 
 generate-check: ## rebuilding gives what is committed, byte for byte
 	@before=$$(sha256sum $(GENERATED)) && \

@@ -107,7 +107,7 @@ func havePuppet(t *testing.T) {
 		return
 	}
 	puppet := filepath.Join(t.TempDir(), "puppet")
-	if err := testforest.CompilePuppet(puppet); err != nil {
+	if err := testforest.CompilePuppet(puppet, ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv(testforest.PuppetEnv, puppet)
