@@ -112,7 +112,7 @@ func (h *host) boot(ctx context.Context, k kernel, image, initramfs string, acce
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-kernel", image, "-initrd", initramfs,
 		"-append", "console=" + m.console + " panic=-1 loglevel=4 mitigations=off " + k.append}, m.args...)
-	cmd := exec.CommandContext(ctx, "nice", append(append([]string{"-n", "4"}, args...), accel.args...)...)
+	cmd := exec.CommandContext(ctx, "nice", append(append([]string{"-n", "2"}, args...), accel.args...)...)
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		r.err = err
