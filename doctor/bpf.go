@@ -10,8 +10,10 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/pidgraft/pidgraft/internal/privilege"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
@@ -133,7 +135,7 @@ func tryRun(d *Doctor, _ context.Context) (string, error) {
 }
 
 // tryProbeRead reads from address 0, which gives zeros. Confidentiality forbids
-// the helper.
+// the helper; the loader then reads by bpf_rdonly_cast.
 func tryProbeRead(d *Doctor, _ context.Context) (string, error) {
 	p, err := d.load(rawTracepoint(append(asm.Instructions{
 		asm.Mov.Reg(asm.R1, asm.R10),
@@ -142,10 +144,22 @@ func tryProbeRead(d *Doctor, _ context.Context) (string, error) {
 		asm.Mov.Imm(asm.R3, 0),
 		asm.FnProbeReadKernel.Call(),
 	}, nothing...)))
+	if err != nil && privilege.Lockdown() == "confidentiality" && hasCast() {
+		return "by casts, as the kernel is locked down", nil
+	}
 	if err != nil {
 		return "", err
 	}
 	return "", p.Close()
+}
+
+func hasCast() bool {
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
+	var cast *btf.Func
+	return types.TypeByName("bpf_rdonly_cast", &cast) == nil
 }
 
 func tryRawTracepoint(d *Doctor, _ context.Context) (string, error) {

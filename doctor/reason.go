@@ -84,7 +84,7 @@ func lockedDown() failure {
 	if privilege.Lockdown() == "" {
 		detail = "the helper is forbidden, as by lockdown=confidentiality"
 	}
-	return failure{Lockdown, detail, "Boot without lockdown=confidentiality."}
+	return failure{Lockdown, detail, "Boot without lockdown=confidentiality, or a kernel from 6.2 on."}
 }
 
 func filtered(err error) failure {
