@@ -28,8 +28,9 @@ func (l *Loader) guess() Scope {
 	return Subtree
 }
 
-// find finds the process with number pid in the caller's namespace.
-func (l *Loader) find(pid int) error {
+// find finds the process with number l.pid in the caller's namespace.
+func (l *Loader) find() error {
+	pid := l.pid
 	l.target = bpf.PidsTarget{Nr: int32(pid)}
 	if err := l.set(bpf.PidsVarTarget, &l.target); err != nil {
 		return err

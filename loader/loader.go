@@ -68,7 +68,7 @@ type Loader struct {
 	// namespaces, from being freed: their addresses stay theirs. -1 with
 	// Machine.
 	pidfd    int
-	pid      int // the root's number here
+	pid      int // the root's number here; with Machine this process's
 	scope    Scope
 	target   bpf.PidsTarget
 	watching []link.Link
@@ -106,69 +106,68 @@ func open(target Target, ringBytes uint32) (_ *Loader, err error) {
 			l.Close()
 		}
 	}()
-	pid := os.Getpid()
-	if target.Scope != Machine {
-		if pid, err = l.pin(target.PID); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.prepare(target.Types, ringBytes); err != nil {
+	// Who is not there needs no programs.
+	if err := l.pin(target); err != nil {
 		return nil, err
 	}
-	names := programsOf(l.guess())
-	if !target.Unwatched {
-		names = append(names, watchers()...)
-	}
-	if err := l.need(names...); err != nil {
+	if err := l.prepare(target, ringBytes); err != nil {
 		return nil, err
 	}
-	if l.ring, err = ringbuf.NewReader(l.coll.Maps[bpf.PidsMapRing]); err != nil {
-		return nil, explain("open the ring buffer", err)
-	}
-	if err := l.find(pid); err != nil {
+	if err := l.begin(target); err != nil {
 		return nil, err
-	}
-	if err := l.choose(target.PID); err != nil {
-		return nil, err
-	}
-	if err := l.need(programsOf(l.scope)...); err != nil {
-		return nil, err
-	}
-	if target.References {
-		if err := l.needReferences(); err != nil {
-			return nil, err
-		}
-	}
-	if !target.Unwatched {
-		if err := l.watch(); err != nil {
-			return nil, err
-		}
 	}
 	return l, nil
 }
 
-// pin opens a pidfd of the process.
-func (l *Loader) pin(pid int) (int, error) {
+// begin looks at the target with what prepare has made ready.
+func (l *Loader) begin(target Target) error {
+	if err := l.find(); err != nil {
+		return err
+	}
+	if err := l.choose(target.PID); err != nil {
+		return err
+	}
+	if err := l.need(programsOf(l.scope)...); err != nil {
+		return err
+	}
+	if target.References {
+		if err := l.needReferences(); err != nil {
+			return err
+		}
+	}
+	if target.Unwatched {
+		return nil
+	}
+	return l.watch()
+}
+
+// pin opens a pidfd of the process. With Machine it is about none.
+func (l *Loader) pin(target Target) error {
+	pid := target.PID
+	if target.Scope == Machine {
+		l.pid = os.Getpid()
+		return nil
+	}
 	if pid == os.Getpid() {
-		return 0, fmt.Errorf("process %d: %w", pid, ErrSelf)
+		return fmt.Errorf("process %d: %w", pid, ErrSelf)
 	}
 	if pid <= 0 {
-		return 0, fmt.Errorf("process %d: %w: numbers begin with 1", pid, ErrNoProcess)
+		return fmt.Errorf("process %d: %w: numbers begin with 1", pid, ErrNoProcess)
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	switch {
 	case errors.Is(err, unix.ESRCH):
-		return 0, fmt.Errorf("process %d: %w", pid, ErrNoProcess)
+		return fmt.Errorf("process %d: %w", pid, ErrNoProcess)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
 		// EINVAL up to 6.15 or so, ENOENT since.
-		return 0, fmt.Errorf("process %d: %w: the number is a thread's, or left over as a group or session", pid, ErrNoProcess)
+		return fmt.Errorf("process %d: %w: the number is a thread's, or left over as a group or session", pid, ErrNoProcess)
 	case errors.Is(err, unix.ENOSYS):
-		return 0, fmt.Errorf("open a pidfd: %w (kernel %s; pidfd_open came with 5.3)", ErrUnsupported, release())
+		return fmt.Errorf("open a pidfd: %w (kernel %s; pidfd_open came with 5.3)", ErrUnsupported, release())
 	case err != nil:
-		return 0, explain(fmt.Sprintf("open a pidfd of process %d", pid), err)
+		return explain(fmt.Sprintf("open a pidfd of process %d", pid), err)
 	}
 	l.pidfd, l.pid = fd, pid
-	return pid, nil
+	return nil
 }
 
 // alive reports whether the root process has not been reaped.

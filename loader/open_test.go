@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 )
@@ -171,6 +173,51 @@ func TestPermissionErrorWords(t *testing.T) {
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+	}
+}
+
+// What was prepared before there was a target sees it as Open does, once.
+func TestPrepared(t *testing.T) {
+	privileged(t)
+	p, err := Prepare(Target{Scope: Container})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	f := testforest.Start(t, `
+		outside fork init newpid
+		init fork a
+		a thread a2`)
+	l, err := p.Open(f.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	want := snapshot(t, start(t, Target{PID: f.Root(), Scope: Container}))
+	if diff := cmp.Diff(want.Tasks, snapshot(t, l).Tasks); diff != "" {
+		t.Errorf("- opened, + prepared:\n%s", diff)
+	}
+	if err := f.Run("a fork b"); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := l.Changes(); err != nil || c.Forks != 1 {
+		t.Errorf("changes: %+v, %v", c, err)
+	}
+	if _, err := p.Open(f.Root()); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("again: %v", err)
+	}
+	for name, pid := range map[string]int{"nobody": 1 << 30, "no init": f.PID("a")} {
+		p, err := Prepare(Target{Scope: Container})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := p.Open(pid); err == nil {
+			t.Errorf("%s: no error", name)
+			l.Close()
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

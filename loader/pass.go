@@ -75,7 +75,7 @@ func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err erro
 		size = max(size, n+n/16)
 	}
 	if l.scope == Container && l.walkErr == nil {
-		if recs, err = l.begin(size); err != nil {
+		if recs, err = l.beginPass(size); err != nil {
 			return nil, false, err
 		}
 		if walked, err = l.walk(ctx, recs); walked || err != nil {
@@ -85,7 +85,7 @@ func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err erro
 	if err := l.needTasks(); err != nil {
 		return nil, false, err
 	}
-	if recs, err = l.begin(size); err != nil {
+	if recs, err = l.beginPass(size); err != nil {
 		return nil, false, err
 	}
 	if err := l.passTasks(ctx, recs); err != nil {
@@ -97,8 +97,8 @@ func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err erro
 	return recs, walked, err
 }
 
-// begin makes the programs forget what they have shown.
-func (l *Loader) begin(size int) (*records, error) {
+// beginPass makes the programs forget what they have shown.
+func (l *Loader) beginPass(size int) (*records, error) {
 	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -47,9 +48,28 @@ func programsOf(scope Scope) []string {
 	return names
 }
 
-// prepare makes the maps and reads the kernel's types, unless types has them.
-// ringBytes is a power of two, at least a page, or 0 for the default.
-func (l *Loader) prepare(types *Types, ringBytes uint32) (err error) {
+// prepare does all that does not depend on the target, but for a guess at which
+// programs will be used. ringBytes is a power of two, at least a page, or 0 for
+// the default.
+func (l *Loader) prepare(target Target, ringBytes uint32) (err error) {
+	if err := l.makeMaps(target.Types, ringBytes); err != nil {
+		return err
+	}
+	names := programsOf(l.guess())
+	if !target.Unwatched {
+		names = append(names, watchers()...)
+	}
+	if err := l.need(names...); err != nil {
+		return err
+	}
+	if l.ring, err = ringbuf.NewReader(l.coll.Maps[bpf.PidsMapRing]); err != nil {
+		return explain("open the ring buffer", err)
+	}
+	return nil
+}
+
+// makeMaps makes the maps and reads the kernel's types, unless types has them.
+func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
 	load := bpf.LoadPids
 	if lockdown() == confidentiality {
 		load = bpf.LoadLocked

@@ -9,10 +9,7 @@ package loader
 func Try(scope Scope, types *Types) (walk, err error) {
 	l := &Loader{pidfd: -1, scope: scope}
 	defer l.Close()
-	if err := l.prepare(types, 0); err != nil {
-		return nil, err
-	}
-	if err := l.need(append(programsOf(scope), watchers()...)...); err != nil {
+	if err := l.prepare(Target{Scope: scope, Types: types}, 0); err != nil {
 		return nil, err
 	}
 	if scope != Container || l.walkErr != nil {

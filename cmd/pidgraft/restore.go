@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/forest"
-	"github.com/pidgraft/pidgraft/loader"
 	"github.com/pidgraft/pidgraft/restore"
 )
 
@@ -77,18 +76,23 @@ func (r *restoring) run(from source) error {
 	if err != nil {
 		return err
 	}
-	p, err := planFor(f)
+	types, err := r.types.read()
 	if err != nil {
 		return err
 	}
-	types, err := r.types.read()
+	var v *verification
+	if r.verify {
+		v = prepareVerification(f, types)
+		defer v.close()
+	}
+	p, err := planFor(f)
 	if err != nil {
 		return err
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
-	result, err := restore.Run(context.Background(), f, p, r.options(f, from, types, signals))
+	result, err := restore.Run(context.Background(), f, p, r.options(f, from, v, signals))
 	if err != nil {
 		return r.undo(err)
 	}
@@ -98,7 +102,7 @@ func (r *restoring) run(from source) error {
 	return ended(result.Status)
 }
 
-func (r *restoring) options(f *forest.Forest, from source, types *loader.Types, signals <-chan os.Signal) restore.Options {
+func (r *restoring) options(f *forest.Forest, from source, v *verification, signals <-chan os.Signal) restore.Options {
 	o := restore.Options{
 		Detach: r.detach, Exec: r.exec,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
@@ -110,51 +114,10 @@ func (r *restoring) options(f *forest.Forest, from source, types *loader.Types, 
 	if from == "-" {
 		o.Stdin = nil // it was the image
 	}
-	if r.verify {
-		o.Verify = func(ctx context.Context, pid int) error { return verify(ctx, f, pid, types) }
+	if v != nil {
+		o.Verify = v.run
 	}
 	return o
-}
-
-// verify dumps the new forest and compares it with the one that was wanted.
-func verify(ctx context.Context, want *forest.Forest, pid int, types *loader.Types) error {
-	got, err := look{pid: pid, scope: scopeOf(want.Mode), retries: retries, types: types}.take(ctx)
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	if want.Pid(want.Root().Pid).Numbers[0] == 1 {
-		// Until it is let live, its first task dies with the restorer.
-		got.Root().PdeathSignal = want.Root().PdeathSignal
-		stopLast(want, got)
-	}
-	ds := forest.Diff(want, got, forest.DiffOptions{})
-	if len(ds) == 0 {
-		return nil
-	}
-	const most = 20
-	lines := []string{"what was restored is not the same, and was undone:"}
-	for i, d := range ds {
-		if i == most {
-			lines = append(lines, fmt.Sprintf("and %d more differences", len(ds)-most))
-			break
-		}
-		lines = append(lines, d.String())
-	}
-	return differenceError{strings.Join(lines, "\n")}
-}
-
-// stopLast gives the root the stop that it is to get after all else, if it is
-// a first task: nothing of it could commit when stopped.
-func stopLast(want, got *forest.Forest) {
-	for i := range want.Tasks {
-		w := &want.Tasks[i]
-		if i >= len(got.Tasks) || w.TGID != want.Root().TGID || w.State != forest.Stopped {
-			continue
-		}
-		if g := &got.Tasks[i]; g.State == forest.Running {
-			g.State, g.StopSignal, g.StopReported = w.State, w.StopSignal, w.StopReported
-		}
-	}
 }
 
 // success is the last thing before the forest lives.

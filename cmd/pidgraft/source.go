@@ -36,13 +36,22 @@ type look struct {
 	all        bool // as in collector.Options: a forest may come with Refusals
 	// prepare is as in collector.Options; a frozen target does not wait for it.
 	prepare func(*forest.Forest)
+	// open opens the target instead of loader.Open.
+	open func(pid int) (*loader.Loader, error)
+}
+
+// target is what the loader is to look at.
+func (k look) target() loader.Target {
+	return loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types, References: k.references}
 }
 
 // take dumps a live target into memory.
 func (k look) take(ctx context.Context) (*forest.Forest, error) {
-	l, err := loader.Open(loader.Target{
-		PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types, References: k.references,
-	})
+	open := k.open
+	if open == nil {
+		open = func(int) (*loader.Loader, error) { return loader.Open(k.target()) }
+	}
+	l, err := open(k.pid)
 	if err != nil {
 		return nil, err
 	}
