@@ -30,6 +30,7 @@ func (f *failure) Error() string { return f.detail }
 // asks.
 func (p *probe) why(err error) failure {
 	var own *failure
+	var denied *loader.PermissionError
 	var cannot *restore.CannotRunError
 	switch {
 	case errors.As(err, &own):
@@ -40,6 +41,8 @@ func (p *probe) why(err error) failure {
 			reason = Capability
 		}
 		return failure{reason, cannot.Missing + " is missing", sentence(cannot.Hint)}
+	case errors.As(err, &denied) && len(denied.Missing) > 0:
+		return failure{Capability, "without " + strings.Join(denied.Missing, " and "), sentence(denied.Error())}
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, loader.ErrNotPermitted):
 		return p.forbidden(err)
 	case p.lockdown && (errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported)) && privilege.Lockdown() != "integrity":

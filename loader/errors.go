@@ -66,8 +66,11 @@ func (e *PermissionError) Error() string {
 
 // instead is what does as well as the capabilities that are missing.
 func (e *PermissionError) instead() string {
-	if slices.Equal(e.Missing, []string{privilege.Capability(unix.CAP_DAC_OVERRIDE).String()}) {
+	switch {
+	case slices.Contains(e.Missing, privilege.Capability(unix.CAP_DAC_OVERRIDE).String()):
 		return " (or ownership of the file)"
+	case slices.Contains(e.Missing, privilege.Capability(unix.CAP_SYS_RESOURCE).String()):
+		return " (or a higher limit of locked memory, ulimit -l: before 5.11 BPF memory is charged to it)"
 	}
 	return " (or CAP_SYS_ADMIN instead)"
 }
@@ -94,6 +97,16 @@ func explain(op string, err error) error {
 		return fmt.Errorf("%s: %w (kernel %s; 5.10 is the oldest that is known to work): %w", op, ErrUnsupported, release(), err)
 	}
 	return fmt.Errorf("%s (kernel %s): %w", op, release(), err)
+}
+
+// tooLittleMemory explains EPERM on a kernel that charges BPF memory to
+// RLIMIT_MEMLOCK, which this process may not raise.
+func tooLittleMemory(op string, err error) error {
+	e := notPermitted(op, err)
+	if e.Missing == nil {
+		e.Missing = []string{privilege.Capability(unix.CAP_SYS_RESOURCE).String()}
+	}
+	return e
 }
 
 // noAccess explains a file that could not be opened.

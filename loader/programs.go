@@ -180,7 +180,10 @@ func loadCollection(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*eb
 	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
 	// Before 5.11 BPF memory is charged to RLIMIT_MEMLOCK, and too little of
 	// it is EPERM too.
-	if errors.Is(err, unix.EPERM) && rlimit.RemoveMemlock() == nil {
+	if errors.Is(err, unix.EPERM) {
+		if rlimit.RemoveMemlock() != nil {
+			return nil, tooLittleMemory("load the BPF programs", err)
+		}
 		coll, err = ebpf.NewCollectionWithOptions(spec, opts)
 	}
 	if err != nil {

@@ -40,10 +40,7 @@ func needs(f *forest.Forest, p *plan.Plan, opts Options) []need {
 		}
 	}
 	if p.Root != plan.Init {
-		add(unix.CAP_SYS_PTRACE, "it looks up the number of the root, which no restored task tells")
-		if !isRoot() && fdinfoIsRoots() {
-			add(unix.CAP_DAC_READ_SEARCH, "it looks up the number of the root in a directory that only root reads")
-		}
+		addLookUp(add, "it looks up the number of the root, which no restored task tells")
 	}
 	for i := range p.Births {
 		needsOf(f, p, plan.Restorer, &p.Births[i], add)
@@ -87,15 +84,19 @@ func needsOf(f *forest.Forest, p *plan.Plan, a int, op *plan.Op, add func(privil
 		}
 	case plan.Kill:
 		if a == plan.Restorer {
-			add(unix.CAP_SYS_PTRACE, "it looks up the number of a task that it ends")
+			addLookUp(add, "it looks up the number of a task that it ends")
 		}
 		if a == plan.Restorer && !isRoot() || op.Child >= 0 && changesIDs(&p.Actors[op.Child]) {
 			add(unix.CAP_KILL, "a task of another user is ended by a signal")
 		}
 	case plan.WriteMaps:
-		add(unix.CAP_SYS_PTRACE, "it looks up the number of the first task of a user namespace")
-		if u := &f.UserNamespaces[op.Number]; u.Parent == 0 { // else from inside, where all are held
+		if op.Child != plan.Init {
+			addLookUp(add, "it looks up the number of the first task of a user namespace")
+		}
+		if u := &f.UserNamespaces[op.Number]; u.Parent == 0 {
 			needsOfMaps(u, add)
+		} else { // from inside, where all others are held
+			add(unix.CAP_SYS_PTRACE, "it looks up the user namespace around another")
 		}
 	}
 }
@@ -144,6 +145,18 @@ func keeps(a *plan.Actor) bool {
 
 func changesIDs(a *plan.Actor) bool {
 	return slices.ContainsFunc(a.Ops, func(op plan.Op) bool { return op.Code == plan.SetIDs })
+}
+
+// addLookUp adds what it takes to look at the pidfds of the coordinator, which is
+// not dumpable, in /proc: permission to trace it, or, before 5.14, to read what
+// is root's.
+func addLookUp(add func(privilege.Capability, string), reason string) {
+	switch {
+	case !fdinfoIsRoots():
+		add(unix.CAP_SYS_PTRACE, reason)
+	case !isRoot():
+		add(unix.CAP_DAC_READ_SEARCH, reason)
+	}
 }
 
 // fdinfoIsRoots: before 5.14 (7bc3fa0172a4) only the owner may read in /proc's

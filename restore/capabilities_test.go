@@ -110,7 +110,12 @@ func playNeeds(role string) int {
 		}
 		return 0
 	}
-	opts.Verify = func(context.Context, int) error { return errSeen }
+	opts.Verify = func(context.Context, int) error {
+		if n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || n != 1 {
+			return fmt.Errorf("this process is not dumpable (%d, %w)", n, err)
+		}
+		return errSeen
+	}
 	if _, err := carryOut(context.Background(), s.forest, s.finished(), opts); !errors.Is(err, errSeen) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

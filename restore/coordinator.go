@@ -53,7 +53,7 @@ func startCoordinator(m *shared, opts *Options) (*coordinator, error) {
 	}
 	c.cmd = stubCommand(binary, m.file, read, c.bell)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = input(opts.Stdin), output(opts.Stdout), output(opts.Stderr)
-	if err := c.cmd.Start(); err != nil {
+	if err := startStub(c.cmd); err != nil {
 		c.life.Close()
 		c.bell.Close()
 		return nil, fmt.Errorf("start the stub: %w", err)
@@ -172,6 +172,24 @@ func stubCommand(binary *os.File, files ...*os.File) *exec.Cmd {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{}}
 	}
 	return cmd
+}
+
+// startStub starts a stubCommand. Until the child execs it has this process's
+// memory, which its change of ids makes undumpable (commit_creds, kernel/cred.c):
+// what /proc shows of this process would be root's, and before 5.14 not for it
+// to read.
+func startStub(cmd *exec.Cmd) error {
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("prctl PR_GET_DUMPABLE: %w", err)
+	}
+	if err := cmd.Start(); err != nil || dumpable != 1 {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		return errors.Join(fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err), cmd.Process.Kill(), cmd.Wait())
+	}
+	return nil
 }
 
 // undoLimit is how long the kernel may take to end a namespace; each task has a

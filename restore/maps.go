@@ -80,7 +80,10 @@ func (m idMaps) writeInside(pid int) error {
 	cmd.Args = append(cmd.Args, m.uid, m.gid, m.setgroups)
 	var what bytes.Buffer
 	cmd.Stderr = &what
-	err = cmd.Run()
+	if err := startStub(cmd); err != nil {
+		return err
+	}
+	err = cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
 		return fmt.Errorf("%s: %w", what.String(), syscall.Errno(exit.ExitCode()))

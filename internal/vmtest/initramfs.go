@@ -164,8 +164,8 @@ func (i *initramfs) addPackage(a *archive, dir string) error {
 	return nil
 }
 
-// addTestdata adds every testdata directory: tests look at those of other
-// packages, too.
+// addTestdata adds every testdata directory, and the schemas: tests look at those
+// of other packages, too.
 func (i *initramfs) addTestdata(a *archive) error {
 	return filepath.WalkDir(i.root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
@@ -173,7 +173,7 @@ func (i *initramfs) addTestdata(a *archive) error {
 		}
 		if name := d.Name(); name == ".git" {
 			return fs.SkipDir
-		} else if name != "testdata" {
+		} else if name != "testdata" && name != "schema" {
 			return nil
 		}
 		rel, err := filepath.Rel(i.root, file)
