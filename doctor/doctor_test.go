@@ -21,6 +21,8 @@ import (
 	"github.com/pidgraft/pidgraft/internal/leak"
 	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/schematest"
+	"github.com/pidgraft/pidgraft/loader"
+	"github.com/pidgraft/pidgraft/restore"
 )
 
 // placeVariable makes a run of the test binary one that examines, from a place
@@ -270,6 +272,10 @@ func TestWhy(t *testing.T) {
 		{probe{}, &failure{Setting, "x", "y"}, Setting},
 		{probe{}, unix.EIO, Refused},
 		{probe{}, unix.EROFS, Setting},
+		{probe{}, &restore.OpError{Err: unix.ENOSPC}, Setting},
+		{probe{}, unix.EAGAIN, Setting},
+		{probe{}, &restore.CannotRunError{Missing: "CAP_KILL", Hint: "x"}, Capability},
+		{probe{}, &loader.PermissionError{Missing: []string{"CAP_SYS_RESOURCE"}, Err: unix.EPERM}, Capability},
 	} {
 		if f := test.probe.why(test.err); f.reason != test.want || f.remedy == "" || f.detail == "" {
 			t.Errorf("%v: %+v, want %s", test.err, f, test.want)

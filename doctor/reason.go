@@ -49,6 +49,11 @@ func (p *probe) why(err error) failure {
 		return lockedDown()
 	case errors.Is(err, unix.ENOSYS) && privilege.Filtered():
 		return filtered(err)
+	case errors.Is(err, unix.ENOSPC):
+		return failure{Setting, "there may be no more of them: " + short(err), moreNamespaces}
+	case errors.Is(err, unix.EAGAIN):
+		return failure{Setting, "there may be no more tasks: " + short(err),
+			"Raise sysctl kernel.threads-max and kernel.pid_max, pids.max of the cgroup, or ulimit -u."}
 	case errors.Is(err, unix.EROFS):
 		return failure{Setting, short(err), "Mount it writable, or run outside of the container."}
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.E2BIG),
@@ -58,6 +63,8 @@ func (p *probe) why(err error) failure {
 	}
 	return failure{Refused, short(err), "The kernel refused for none of the usual reasons; please report it with this output."}
 }
+
+const moreNamespaces = "Raise sysctl user.max_pid_namespaces and user.max_user_namespaces; they nest 32 deep."
 
 // forbidden is about EPERM.
 func (p *probe) forbidden(err error) failure {

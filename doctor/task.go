@@ -156,11 +156,7 @@ func tryCursor(*Doctor, context.Context) (string, error) {
 
 func tryUserNamespace(*Doctor, context.Context) (string, error) {
 	err := born(unix.CLONE_NEWUSER|unix.CLONE_NEWPID, 0)
-	switch {
-	case errors.Is(err, unix.ENOSPC):
-		return "", &failure{Setting, "there may be no more of them",
-			"Raise sysctl user.max_user_namespaces and user.max_pid_namespaces; they nest 32 deep."}
-	case errors.Is(err, unix.EPERM) && !privilege.Filtered():
+	if errors.Is(err, unix.EPERM) && !privilege.Filtered() {
 		return "", &failure{Setting, short(err),
 			"Allow them: outside of a chroot, sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0."}
 	}
