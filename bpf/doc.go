@@ -23,3 +23,4 @@ package bpf
 
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -cc clang-14 -target bpfel -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Werror" Pids pids.bpf.c
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -cc clang-14 -target bpfel -no-global-types -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Werror -DLOCKED_DOWN" Locked pids.bpf.c
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -cc clang-14 -target bpfel -cflags "-O2 -Wall -Wextra -Wno-unused-parameter -Werror" Audit audit.bpf.c
