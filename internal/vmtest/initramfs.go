@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pidgraft/pidgraft/internal/churn"
 	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/vmtest/guest"
@@ -25,6 +26,7 @@ const (
 	sourceDir  = "/src" // test data, and working directories as in the tree
 	testDir    = "/test"
 	puppetPath = "/lib/puppet"
+	churnPath  = "/lib/churn"
 	selfPath   = "/usr/bin/pidgraft"
 )
 
@@ -32,7 +34,7 @@ const (
 // run in guests.
 const privileged = "github.com/pidgraft/pidgraft/internal/require"
 
-// compilers make the puppet, by architecture. $CC is that of the host alone.
+// compilers make the programs of tests in C, by architecture. $CC is that of the host alone.
 var compilers = map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
 
 // initramfs is what goes into the guests of an architecture, all of it static
@@ -70,6 +72,7 @@ func (i *initramfs) build(ctx context.Context, packages []string) (string, error
 	a.copy("/init", i.built("init"))
 	a.copy(selfPath, i.built("pidgraft"))
 	a.copy(puppetPath, i.built("puppet"))
+	a.copy(churnPath, i.built("churn"))
 	for _, t := range i.plan.Tests {
 		if err := i.addPackage(a, t.Dir); err != nil {
 			return "", err
@@ -91,6 +94,9 @@ func (i *initramfs) built(name string) string { return filepath.Join(i.work, nam
 
 func (i *initramfs) compile(ctx context.Context, packages []string) error {
 	if err := testforest.CompilePuppet(i.built("puppet"), compilers[i.arch]); err != nil {
+		return err
+	}
+	if err := churn.Compile(i.built("churn"), compilers[i.arch]); err != nil {
 		return err
 	}
 	for name, pkg := range map[string]string{"init": "./internal/vmtest/init", "pidgraft": "./cmd/pidgraft"} {
@@ -128,6 +134,7 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 	i.plan.Env = []string{
 		"PATH=/bin", "HOME=/root", "TMPDIR=/tmp", "USER=root", "TERM=dumb", "CI=true",
 		testforest.PuppetEnv + "=" + puppetPath,
+		churn.Env + "=" + churnPath,
 		require.Guest + "=1",
 		"PIDGRAFT=" + selfPath,
 	}
