@@ -8,10 +8,12 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # Packages that make no system calls: their tests need no privilege and run
 # under the race detector.
-PURE := ./forest/... ./collector/... ./image/... ./restore/plan/... ./restore/model/...
+PURE := ./forest/... ./collector/... ./image/... ./restore/plan/... ./restore/model/... \
+	./audit ./audit/event ./audit/state ./audit/follow ./audit/finding ./audit/budget ./audit/entry ./audit/hidden ./audit/record
 
 # What `make generate` makes.
-GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o bpf/locked_bpfel.go bpf/locked_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
+GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o bpf/locked_bpfel.go bpf/locked_bpfel.o \
+	bpf/audit_bpfel.go bpf/audit_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 18

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pidgraft/pidgraft/audit/budget"
+	"github.com/pidgraft/pidgraft/audit/entry"
+	"github.com/pidgraft/pidgraft/audit/event"
+	"github.com/pidgraft/pidgraft/audit/finding"
+	"github.com/pidgraft/pidgraft/audit/follow"
+	"github.com/pidgraft/pidgraft/audit/hidden"
+	"github.com/pidgraft/pidgraft/audit/record"
+	"github.com/pidgraft/pidgraft/audit/state"
+	"github.com/pidgraft/pidgraft/collector"
+)
+
+// Options of an Auditor.
+type Options struct {
+	Follow  follow.Options
+	Finding finding.Options
+	// FindEvery is how often the state is looked at for what is wrong with
+	// it.
+	FindEvery time.Duration
+	// PidMax is that of the machine, for kernels where namespaces have none
+	// of their own.
+	PidMax int
+	// Emit takes a record. An error ends the audit.
+	Emit func(*record.Record) error
+	// Tick is called a few times a second, and may ask for things. An error
+	// ends the audit.
+	Tick func(*Auditor) error
+}
+
+// Auditor turns what happens to a namespace into records.
+type Auditor struct {
+	*follow.Follower
+	src     follow.Source
+	opts    Options
+	tracker *finding.Tracker
+	budgets budget.Tracker
+	allow   *entry.List
+
+	namespaces []collector.Namespace // as of the last snapshot
+	foundAt    uint64
+	hiding     []finding.Finding // by the last look for hidden processes
+	recovered  int
+	entries    int
+	snapshots  int
+	err        error // of Emit
+}
+
+// New is an Auditor of what a source shows. It has not begun.
+func New(src follow.Source, opts Options) *Auditor {
+	a := &Auditor{src: src, opts: opts, tracker: finding.NewTracker(opts.Finding)}
+	a.budgets.PidMax = opts.PidMax
+	a.Follower = follow.New(src, a, opts.Follow)
+	return a
+}
+
+// Allow sets who may enter from outside.
+func (a *Auditor) Allow(l *entry.List) { a.allow = l }
+
+// Findings are those that are raised now.
+func (a *Auditor) Findings() []finding.Finding { return a.tracker.Raised() }
+
+// Entries is how many entries were not expected.
+func (a *Auditor) Entries() int { return a.entries }
+
+// Header emits the first record.
+func (a *Auditor) Header(h record.Header) error {
+	a.emit(&record.Record{Type: record.TypeHeader, Header: &h})
+	return a.err
+}
+
+// Summary emits the last record.
+func (a *Auditor) Summary() error {
+	totals := a.Totals()
+	a.emit(&record.Record{Type: record.TypeSummary, Summary: &record.Summary{
+		Events: a.Received(), Lost: totals.Lost(), Snapshots: a.snapshots,
+		Recovered: a.recovered, Findings: len(a.tracker.Raised()) + a.entries,
+	}})
+	return a.err
+}
+
+// emit completes a record and hands it on. The first error is kept for Tick.
+func (a *Auditor) emit(r *record.Record) {
+	if a.err != nil {
+		return
+	}
+	r.Schema = record.Schema
+	r.Time = time.Now().UTC().Format(time.RFC3339Nano)
+	r.Monotonic = a.src.Now()
+	r.Generation = a.Generation()
+	r.State = "degraded"
+	if a.State() != nil && a.Complete() {
+		r.State = "complete"
+	}
+	a.err = a.opts.Emit(r)
+}
+
+// Event is called for each event.
+func (a *Auditor) Event(e event.Event, was follow.Before, t *state.Task) {
+	if e.Kind == event.Free {
+		if was.Known {
+			a.emit(&record.Record{Type: record.TypeEvent, Event: &record.Event{Kind: e.Kind.String(), Task: gone(was, e)}})
+		}
+		return
+	}
+	if t == nil {
+		return
+	}
+	changed := changes(was, t)
+	if (e.Kind == event.Refresh || e.Kind == event.Change) && len(changed) == 0 {
+		return
+	}
+	r := &record.Event{Kind: e.Kind.String(), Task: record.OfTask(t), Changed: changed}
+	if e.Kind == event.Birth {
+		r.Creator = record.OfCreator(e.Creator)
+	}
+	a.emit(&record.Record{Type: record.TypeEvent, Event: r})
+	a.entry(e, t)
+}
+
+// gone is a task that has been freed.
+func gone(was follow.Before, e event.Event) *record.Task {
+	r := &record.Task{
+		Numbers: []int32{}, Process: []int32{}, Group: []int32{}, Session: []int32{},
+		Comm: was.Comm, Start: e.Task.StartTime, Exiting: true,
+	}
+	if o := was.Object; o.Namespace != nil {
+		r.Numbers, r.Namespace = o.Numbers, o.Namespace.Inode
+	}
+	return r
+}
+
+// changes says what an event changed of a task that was known.
+func changes(was follow.Before, t *state.Task) []string {
+	if !was.Known {
+		return nil
+	}
+	var words []string
+	note := func(name string, before, after *state.Object) {
+		if before != after {
+			words = append(words, fmt.Sprintf("%s %s, was %s", name, after, before))
+		}
+	}
+	note("number", was.Object, t.Object)
+	note("group", was.Group, t.Process.Group)
+	note("session", was.Session, t.Process.Session)
+	if was.ChildNamespace != t.ChildNamespace && t.ChildNamespace != 0 {
+		words = append(words, fmt.Sprintf("pid_for_children %d", t.ChildInode))
+	}
+	if was.Subreaper != t.Process.Subreaper {
+		words = append(words, fmt.Sprintf("subreaper %v", t.Process.Subreaper))
+	}
+	if was.ParentID != t.ParentID {
+		parent := "outside"
+		if t.Parent != nil {
+			parent = t.Parent.Object.String()
+		}
+		words = append(words, "parent "+parent)
+	}
+	return words
+}
+
+// entry reports who came in from outside.
+func (a *Auditor) entry(e event.Event, t *state.Task) {
+	in, ok := entry.Of(e)
+	if !ok || a.allow.Allows(in) {
+		return
+	}
+	a.entries++
+	text := fmt.Sprintf("%s was born into pid namespace %d by process %d (host number) of pid namespace %d, user %d",
+		finding.Name(t), in.Into.Inode, in.Creator.HostNr, in.Creator.Inode, in.Creator.UID)
+	a.emit(&record.Record{Type: record.TypeFinding, Finding: record.OfEntry(in, t, text)})
+}
+
+// Loss is called when events are missing.
+func (a *Auditor) Loss(l follow.Loss) {
+	a.emit(&record.Record{Type: record.TypeLoss, Loss: (*record.Loss)(&l)})
+}
+
+// Snapshot is called when a snapshot became the state.
+func (a *Auditor) Snapshot(s follow.Snapshot) {
+	a.snapshots++
+	a.namespaces = s.Raw.Namespaces
+	budgets := a.budgets.Budgets(a.State(), a.namespaces, a.src.Now())
+	a.emit(&record.Record{Type: record.TypeSnapshot, Snapshot: record.OfSnapshot(s, a.State().Counts(), budgets)})
+}
+
+// Recovered is called for what a snapshot brought to light.
+func (a *Auditor) Recovered(r follow.Recovered) {
+	a.recovered += len(r.Differences)
+	a.emit(&record.Record{Type: record.TypeRecovered, Recovered: record.OfRecovered(r)})
+}
+
+// Tick looks for what is wrong, every now and then.
+func (a *Auditor) Tick() error {
+	if a.err == nil && a.opts.Tick != nil {
+		if err := a.opts.Tick(a); err != nil {
+			return err
+		}
+	}
+	now := a.src.Now()
+	if a.State() != nil && now-a.foundAt >= uint64(a.opts.FindEvery) {
+		a.foundAt = now
+		a.Look()
+	}
+	return a.err
+}
+
+// Look looks for what is wrong now. Of a state that may lack something nothing
+// is said.
+func (a *Auditor) Look() {
+	if a.State() == nil || !a.Complete() {
+		return
+	}
+	all := append(finding.Find(a.State()), a.exhaustion()...)
+	raised, cleared := a.tracker.Update(append(all, a.hiding...), a.src.Now())
+	for _, f := range raised {
+		a.emit(&record.Record{Type: record.TypeFinding, Finding: record.OfFinding(f, "raised")})
+	}
+	for _, f := range cleared {
+		a.emit(&record.Record{Type: record.TypeFinding, Finding: record.OfFinding(f, "cleared")})
+	}
+}
+
+// Hiding takes in what a look for hidden processes found; the next replaces it.
+func (a *Auditor) Hiding(found []hidden.Process) {
+	a.hiding = a.hiding[:0]
+	for _, p := range found {
+		a.hiding = append(a.hiding, p.Finding())
+	}
+}
+
+// Shares of a namespace's numbers above which it is said.
+const (
+	nearlyUsed = 0.8
+	almostUsed = 0.95
+)
+
+// exhaustion are the namespaces that run out of numbers.
+func (a *Auditor) exhaustion() []finding.Finding {
+	var all []finding.Finding
+	// Not the tracker that rates are taken from: those are between snapshots.
+	t := budget.Tracker{PidMax: a.opts.PidMax}
+	for _, b := range t.Budgets(a.State(), a.namespaces, a.src.Now()) {
+		if b.Used() < nearlyUsed {
+			continue
+		}
+		f := finding.Finding{
+			Kind: finding.Exhaustion, Severity: finding.Warning, Namespace: b.Namespace,
+			Key: fmt.Sprintf("%s/%d", finding.Exhaustion, b.Namespace.Inode),
+			Text: fmt.Sprintf("pid namespace %d has %d of %d numbers in use: %d tasks, %d of them zombies, and %d ghosts",
+				b.Namespace.Inode, b.Allocated, b.PidMax-1, b.Tasks, b.Zombies, b.Ghosts),
+		}
+		if b.Used() >= almostUsed {
+			f.Severity = finding.Critical
+		}
+		if len(b.Consumers) > 0 {
+			f.Culprit = b.Consumers[0].Process.Leader()
+		}
+		all = append(all, f)
+	}
+	return all
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/audit/follow"
+	"github.com/pidgraft/pidgraft/collector"
+	"github.com/pidgraft/pidgraft/loader"
+)
+
+// Live is the running kernel.
+type Live struct {
+	*loader.Stream
+	loader *loader.Loader
+}
+
+var _ follow.Source = (*Live)(nil)
+
+// Open begins to follow a namespace: that of a container's init, or the
+// caller's own (loader.Machine).
+//
+// Errors: those of loader.Open and Loader.Follow.
+func Open(target loader.Target, opts loader.StreamOptions) (*Live, error) {
+	target.Unwatched = true
+	l, err := loader.Open(target)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.Follow(opts)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &Live{s, l}, nil
+}
+
+// Snapshot makes a pass over the namespace.
+func (l *Live) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
+	return l.loader.Snapshot(ctx)
+}
+
+// WalkError says why the numbers that no task carries cannot all be seen; nil if
+// they can.
+func (l *Live) WalkError() error { return l.loader.WalkError() }
+
+// Levels are how far below the initial pid namespace the caller's is, and the one
+// that is audited.
+func (l *Live) Levels() (caller, audited int) { return l.loader.Levels() }
+
+// Ended reports whether the container's init is gone.
+func (l *Live) Ended() bool { return l.loader.Ended() }
+
+// Now is CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
+func (l *Live) Now() uint64 {
+	var t unix.Timespec
+	// It cannot fail for this clock.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	return uint64(t.Nano())
+}
+
+// Close frees everything.
+func (l *Live) Close() error { return errors.Join(l.Stream.Close(), l.loader.Close()) }
