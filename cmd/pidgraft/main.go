@@ -74,7 +74,7 @@ pid namespaces - and rebuild the forest, number for number.`
 const exitCodes = `
 Exit codes:
   0  done
-  1  a difference was found
+  1  a difference was found, or something is wrong (check)
   2  wrong usage, or a target or file that does not fit
   3  cannot run here: a privilege, a feature of the kernel or its BTF is missing
   4  incomplete: the target changed meanwhile, or data was lost
@@ -100,7 +100,8 @@ func rootCommand() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), doctorCommand(), versionCommand())
+	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(),
+		auditCommand(), checkCommand(), doctorCommand(), versionCommand())
 	for _, c := range append(root.Commands(), root) {
 		c.SetUsageTemplate(strings.TrimRight(c.UsageTemplate(), "\n") + "\n" + exitCodes)
 		c.DisableFlagsInUseLine = true

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pidgraft/pidgraft/audit"
+	"github.com/pidgraft/pidgraft/audit/entry"
+	"github.com/pidgraft/pidgraft/audit/finding"
+	"github.com/pidgraft/pidgraft/audit/follow"
+	"github.com/pidgraft/pidgraft/audit/hidden"
+	"github.com/pidgraft/pidgraft/audit/record"
+	events "github.com/pidgraft/pidgraft/audit/source"
+	"github.com/pidgraft/pidgraft/loader"
+)
+
+// auditing is what audit and check have in common.
+type auditing struct {
+	namespace namespaceFlags
+	format    *choice
+	allow     string
+	proc      string
+	dropOneIn uint32
+	finding   finding.Options
+
+	live  *events.Live
+	views *events.Proc
+	out   *auditOutput
+}
+
+// exitInterrupted is for a second SIGINT, as shells have it.
+const exitInterrupted = 128 + int(syscall.SIGINT)
+
+// errLoss ends an audit with --on-loss=exit.
+var errLoss = errors.New("events were lost")
+
+func auditCommand() *cobra.Command {
+	a := &auditing{format: &choice{"jsonl", []string{"jsonl", "table"}}}
+	onLoss := &choice{"resync", []string{"resync", "log", "exit"}}
+	var reconcile, hiddenEvery time.Duration
+	cmd := &cobra.Command{
+		Use:   "audit [flags]",
+		Short: "Watch every pid object of a namespace",
+		Long: `Watch a pid namespace and all below it, by default this process's own: every
+task with its process, group and session, and every number that only those
+still hold. What happens is printed as it happens, one JSON record a line;
+docs/schema/audit.v1.json describes them.
+
+If events are lost, a record says how many. The state is then made anew, and
+what had been missed is printed as recovered. Each record says whether the
+state was complete or degraded when it was made.
+
+Findings are what is wrong: zombies with the parent that does not reap them,
+namespaces whose init cannot end, namespaces short of numbers, tasks born from
+outside, processes that hide, and what no kernel should show.
+
+INT and TERM end it after what has happened by then, a second INT at once (exit
+code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
+		Example: `  pidgraft audit                             # this pid namespace
+  pidgraft audit --pid 4711 -o table         # that of process 4711
+  pidgraft audit | jq -c 'select(.type == "finding") | .finding'`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.follow(onLoss.value, reconcile, hiddenEvery)
+		},
+	}
+	fs := cmd.Flags()
+	a.add(cmd)
+	fs.Var(onLoss, "on-loss", "`resync`: make the state anew; log: go on without; exit: end with code 4")
+	fs.DurationVar(&reconcile, "reconcile", time.Minute, "hold the state against a snapshot this often; 0: never")
+	fs.DurationVar(&hiddenEvery, "hidden-every", time.Minute, "look for hidden processes this often; 0: never")
+	fs.DurationVar(&a.finding.ZombieAfter, "zombie-after", 10*time.Second, "how long a parent may take to reap")
+	fs.DurationVar(&a.finding.ExitAfter, "exit-after", 10*time.Second, "how long the init of a namespace may take to end")
+	a.finding.Hold = 3 * time.Second
+	return cmd
+}
+
+func (a *auditing) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	a.namespace.add(fs)
+	fs.VarP(a.format, "output", "o", "`jsonl` or table")
+	fs.StringVar(&a.allow, "allow", "", "who may enter from outside: `FILE` with a rule a line, as comm=runc* uid=0")
+	fs.StringVar(&a.proc, "proc", "/proc", "the proc file system to look for processes in")
+	fs.Uint32Var(&a.dropOneIn, "simulate-loss", 0, "lose one event in `N`, at random")
+}
+
+// open begins to follow the namespace.
+func (a *auditing) open() (record.Header, error) {
+	var h record.Header
+	target, inode, err := a.namespace.target()
+	if err != nil {
+		return h, err
+	}
+	own, err := inodeOf("/proc/self/ns/pid")
+	if err != nil {
+		return h, err
+	}
+	if a.views, err = events.OpenProc(a.proc); err != nil {
+		return h, err
+	}
+	if a.live, err = events.Open(target, loader.StreamOptions{DropOneIn: a.dropOneIn}); err != nil {
+		return h, err
+	}
+	caller, audited := a.live.Levels()
+	h = record.Header{
+		Tool: version(), Release: producer().Release, Source: "raw tracepoints",
+		Namespace: record.Namespace{Inode: uint32(inode), Level: audited},
+		Own:       record.Namespace{Inode: uint32(own), Level: caller},
+		Root:      caller == 0,
+		Walked:    a.live.WalkError() == nil,
+	}
+	if !h.Walked {
+		h.WhyNot = a.live.WalkError().Error()
+	}
+	a.out = newAuditOutput(a.format.value)
+	// One who stays does not put off the first collection (deferGC).
+	runtime.GC()
+	return h, nil
+}
+
+func (a *auditing) close() error {
+	var errs []error
+	if a.live != nil {
+		errs = append(errs, a.live.Close())
+	}
+	if a.views != nil {
+		errs = append(errs, a.views.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// readAllow reads the allow-list; without a file nobody is expected.
+func (a *auditing) readAllow() (*entry.List, error) {
+	if a.allow == "" {
+		return nil, nil
+	}
+	f, err := os.Open(a.allow)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, err := entry.ParseList(f)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("%s: %w", a.allow, err)}
+	}
+	return list, nil
+}
+
+// checker looks for hidden processes.
+func (a *auditing) checker() *hidden.Checker {
+	caller, audited := a.live.Levels()
+	return &hidden.Checker{Snapshot: a.live.Snapshot, Views: a.views, Level: caller, Whole: caller == audited}
+}
+
+// machinePidMax is for kernels where namespaces have none of their own.
+func machinePidMax() int {
+	b, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return n
+}
+
+// follow is audit.
+func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (err error) {
+	allow, err := a.readAllow()
+	if err != nil {
+		return err
+	}
+	// Before anything can be lost for want of somebody who takes the signal.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	defer close(signals)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	others := stopOn(signals, cancel)
+	header, err := a.open()
+	defer func() { err = errors.Join(err, a.close()) }()
+	if err != nil {
+		return err
+	}
+	header.OnLoss, header.Allowed = onLoss, allow.Len()
+
+	lost := false
+	hiding := beginHiding(ctx, a.checker(), hiddenEvery)
+	auditor := audit.New(a.live, audit.Options{
+		Follow:    follow.Options{Heal: onLoss != "log", Reconcile: reconcile, Pause: 200 * time.Millisecond},
+		Finding:   a.finding,
+		FindEvery: time.Second,
+		PidMax:    machinePidMax(),
+		Emit: func(r *record.Record) error {
+			lost = lost || r.Type == record.TypeLoss
+			return a.out.write(r)
+		},
+		Tick: func(auditor *audit.Auditor) error {
+			if err := a.out.flush(); err != nil {
+				return err
+			}
+			if lost && onLoss == "exit" {
+				return errLoss
+			}
+			if a.live.Ended() {
+				cancel()
+			}
+			if err := hiding.collect(auditor); err != nil {
+				return err
+			}
+			a.obey(others, auditor)
+			return nil
+		},
+	})
+	auditor.Allow(allow)
+	if err := auditor.Header(header); err != nil {
+		return err
+	}
+	err = auditor.Run(ctx)
+	if errors.Is(err, loader.ErrNoProcess) || errors.Is(err, context.Canceled) {
+		err = auditor.Drain()
+	}
+	return errors.Join(err, auditor.Summary(), a.out.flush())
+}
+
+// stopOn ends a context with the first INT or TERM, and the process with an INT
+// after that, whatever it is waiting for. Other signals are passed on.
+func stopOn(signals <-chan os.Signal, cancel func()) <-chan os.Signal {
+	others := make(chan os.Signal, cap(signals))
+	go func() {
+		stopping := false
+		for s := range signals {
+			switch {
+			case s != syscall.SIGINT && s != syscall.SIGTERM:
+				select {
+				case others <- s:
+				default: // one of its kind is waiting
+				}
+			case !stopping:
+				stopping = true
+				cancel()
+			case s == syscall.SIGINT:
+				os.Exit(exitInterrupted)
+			}
+		}
+	}()
+	return others
+}
+
+// obey does what the signals that came ask for.
+func (a *auditing) obey(signals <-chan os.Signal, auditor *audit.Auditor) {
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGUSR1 {
+				auditor.Want("signal")
+				continue
+			}
+			allow, err := a.readAllow()
+			if err != nil {
+				// The old one stays in force.
+				fmt.Fprintf(os.Stderr, "pidgraft audit: %v\n", err)
+				continue
+			}
+			auditor.Allow(allow)
+		default:
+			return
+		}
+	}
+}
+
+// hiding looks for hidden processes beside the rest.
+type hiding struct {
+	every   time.Duration
+	results chan hidingResult
+}
+
+type hidingResult struct {
+	found []hidden.Process
+	err   error
+}
+
+func beginHiding(ctx context.Context, c *hidden.Checker, every time.Duration) *hiding {
+	h := &hiding{every: every, results: make(chan hidingResult, 1)}
+	if every <= 0 {
+		return h
+	}
+	go func() {
+		for ctx.Err() == nil {
+			found, err := c.Check(ctx)
+			select {
+			case h.results <- hidingResult{found, err}:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-time.After(every):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return h
+}
+
+// collect takes what has been found since.
+func (h *hiding) collect(a *audit.Auditor) error {
+	select {
+	case r := <-h.results:
+		if r.err != nil {
+			return r.err
+		}
+		a.Hiding(r.found)
+	default:
+	}
+	return nil
+}
+
+// auditOutput writes records to standard output.
+type auditOutput struct {
+	w     *bufio.Writer
+	table bool
+}
+
+func newAuditOutput(format string) *auditOutput {
+	return &auditOutput{w: bufio.NewWriterSize(os.Stdout, 1<<16), table: format == "table"}
+}
+
+func (o *auditOutput) write(r *record.Record) error {
+	if o.table {
+		return record.Table(o.w, r)
+	}
+	return record.JSON(o.w, r)
+}
+
+func (o *auditOutput) flush() error { return o.w.Flush() }
