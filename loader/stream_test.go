@@ -7,12 +7,15 @@ import (
 	"time"
 
 	"github.com/pidgraft/pidgraft/audit/event"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 )
 
 // follow begins to follow the container of a forest.
 func follow(t testing.TB, pid int, opts StreamOptions) (*Loader, *Stream) {
 	t.Helper()
+	require.Root(t)
+	require.Feature(t, require.ProbeReads)
 	l := start(t, Target{PID: pid, Scope: Container, Unwatched: true})
 	s, err := l.Follow(opts)
 	if err != nil {

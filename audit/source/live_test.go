@@ -68,6 +68,7 @@ func start(t testing.TB, pid int, stream loader.StreamOptions, opts follow.Optio
 	t.Helper()
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	live, err := source.Open(loader.Target{PID: pid, Scope: loader.Container}, stream)
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +215,7 @@ func (c cgroup) freeze(t testing.TB, yes bool) {
 func TestStateIsTheKernels(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	cg, dir := newCgroup(t)
 	w := churn.Random(t, 1, 60, 0, int(dir.Fd()))
 	defer w.Stop() // before the cgroup goes
@@ -251,6 +253,7 @@ func TestStateIsTheKernels(t *testing.T) {
 func TestLossIsHealed(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	for _, test := range []struct {
 		name   string
 		stream loader.StreamOptions

@@ -147,6 +147,7 @@ func do(t *testing.T, f *testforest.Forest, script string) {
 func TestAudit(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, `
 		outside fork init newpid
 		init fork a
@@ -233,6 +234,7 @@ func TestAudit(t *testing.T) {
 func TestAuditEndsWithContainer(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a")
 	a := startAudit(t, "--pid", fmt.Sprint(f.PID("a")))
 	a.until("what there is", func(r record.Record) bool { return r.Snapshot != nil })
@@ -249,6 +251,7 @@ func TestAuditEndsWithContainer(t *testing.T) {
 func TestAuditLoss(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	for _, onLoss := range []string{"resync", "log", "exit"} {
 		t.Run(onLoss, func(t *testing.T) {
 			f := testforest.Start(t, "outside fork init newpid\ninit fork a")
@@ -289,6 +292,7 @@ func TestAuditLoss(t *testing.T) {
 func TestAuditInterruptedTwice(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid")
 	// Nobody reads, so that the end cannot be written.
 	r, w, err := os.Pipe()
@@ -334,6 +338,7 @@ func TestAuditInterruptedTwice(t *testing.T) {
 func TestCheck(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
 	for _, test := range []struct {
 		name, script string
 		args         []string
