@@ -54,6 +54,8 @@ type StreamOptions struct {
 	// DropOneIn loses one event in so many, at random and counted, for
 	// tests; 0: none.
 	DropOneIn uint32
+	// Types are as in Target.
+	Types *Types
 }
 
 // Follow begins to collect the events of a container's or of the machine's
@@ -114,9 +116,15 @@ func (l *Loader) loadStream(opts StreamOptions) (*ebpf.Collection, error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
+	// Not l.kernel: that may have no more than the other object names, and what
+	// is not there reads as what this kernel does not have.
+	kernel, err := kernelTypes(spec, opts.Types, l.types)
+	if err != nil {
+		return nil, err
+	}
 	return loadCollection(spec, ebpf.CollectionOptions{
 		Cache:    l.types,
-		Programs: ebpf.ProgramOptions{KernelTypes: l.kernel},
+		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
 	})
 }
 

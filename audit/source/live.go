@@ -27,6 +27,7 @@ var _ follow.Source = (*Live)(nil)
 // Errors: those of loader.Open and Loader.Follow.
 func Open(target loader.Target, opts loader.StreamOptions) (*Live, error) {
 	target.Unwatched = true
+	opts.Types = target.Types
 	l, err := loader.Open(target)
 	if err != nil {
 		return nil, err
