@@ -2,11 +2,7 @@
 
 package plan
 
-import (
-	"slices"
-
-	"github.com/pidgraft/pidgraft/forest"
-)
+import "github.com/pidgraft/pidgraft/forest"
 
 // carrierKey is what a child must inherit from whoever makes it with
 // CLONE_PARENT: its parent (by) and session and the exit signal.
@@ -90,6 +86,9 @@ func (p *planner) build(n int32) {
 	if nd.leads {
 		nd.stage = early
 	}
+	if nd.early {
+		nd.outer = p.outerKids(n)
+	}
 	if p.bearThreads(n); len(p.refusals) > 0 {
 		return
 	}
@@ -108,11 +107,10 @@ func (p *planner) bearThreads(n int32) {
 		return
 	}
 	if nd.early {
-		u := p.f.Tasks[n].UserNamespace
-		if slices.ContainsFunc(nd.kids[nd.next[0]:], func(k int32) bool { return !p.inUser(u, k) }) {
+		if nd.next[0] < nd.outer {
 			return
 		}
-		if p.joinUser(n, u); len(p.refusals) > 0 {
+		if p.joinUser(n, p.f.Tasks[n].UserNamespace); len(p.refusals) > 0 {
 			return
 		}
 	}
@@ -121,10 +119,27 @@ func (p *planner) bearThreads(n int32) {
 	}
 }
 
-// inUser reports whether k can be born of somebody in user namespace u.
+// inUser reports whether k and all below it can be born of somebody in user
+// namespace u.
 func (p *planner) inUser(u int, k int32) bool {
-	return p.owns(int32(u), p.f.Tasks[p.nodes[k].task].UserNamespace) &&
-		(!p.isInit(k) || p.owns(int32(u), p.f.Namespaces[p.nodes[k].ns].Owner))
+	for t := k; t < p.nodes[k].end; t++ {
+		if !p.owns(int32(u), p.f.Tasks[t].UserNamespace) || p.isInit(t) && !p.owns(int32(u), p.f.Namespaces[p.nodes[t].ns].Owner) {
+			return false
+		}
+	}
+	return true
+}
+
+// outerKids is how many of the children of process n must be born before it
+// enters its user namespace.
+func (p *planner) outerKids(n int32) int {
+	kids := p.nodes[n].kids
+	for i := len(kids) - 1; i >= 0; i-- {
+		if !p.inUser(p.f.Tasks[n].UserNamespace, kids[i]) {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // growRest lets those go on that had to wait for others, and when nobody can,
@@ -440,13 +455,12 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	}
 	p.comeAlive(k, parent)
 	nd := &p.nodes[k]
-	nd.cloned, nd.arrived = ref, ref
+	nd.cloned, nd.arrived, nd.ids = ref, ref, p.nodes[a].ids
 	if flags&Thread != 0 {
 		nd.curParent = p.nodes[a].curParent
 		return
 	}
 	nd.curSession, nd.curGroup, nd.user = p.now(a).curSession, p.now(a).curGroup, p.now(a).user
-	nd.ids = p.nodes[a].ids
 	p.nodes[a].lastBorn = ref
 	p.nodes[parent].lastKid = ref
 	if !nd.leads {

@@ -168,6 +168,9 @@ func (p *planner) bearFor(a, k int32) {
 	e := p.helper(RoleEntrant, p.nodes[k].ns, 0, "bears the children of "+p.name(k)+" with all their numbers, which it could not, and leaves them to it")
 	en := &p.nodes[e]
 	en.parent, en.session, en.group = a, p.now(a).curSession, p.now(a).curGroup
+	if g := p.birthGroup(kids[0]); g != 0 {
+		en.group = g
+	}
 	p.birth(a, e, 0)
 	p.nodes[k].standIn = e
 }

@@ -184,7 +184,7 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 	if nd.founded || !bySelf && !byParent || !p.canFound(g) || !p.inSession(g, nd.curSession) {
 		return false
 	}
-	if !nd.leads && g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
+	if nd.task != none && !nd.leads && g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
 		return false // it could not come to its own group again
 	}
 	p.keepGroup(n)

@@ -39,6 +39,7 @@ type node struct {
 	end     int32   // of a leader: one past the last task below it
 
 	early bool // must be in its user namespace before it has threads
+	outer int  // then: how many children it has borne before
 
 	// birth is the session it must be born in if it leads one: what its
 	// children need from above, or free.
