@@ -61,6 +61,10 @@ func needs(f *forest.Forest, p *plan.Plan, opts Options) []need {
 			}
 		}
 	}
+	// whoever may write what is root's may read it
+	if slices.ContainsFunc(list, func(n need) bool { return n.capability == unix.CAP_DAC_OVERRIDE }) {
+		list = slices.DeleteFunc(list, func(n need) bool { return n.capability == unix.CAP_DAC_READ_SEARCH })
+	}
 	return list
 }
 
