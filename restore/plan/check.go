@@ -97,11 +97,19 @@ func (p *planner) checkExited(i int32) {
 		p.unsupported(i, "the root has ended")
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
+	case sig != 0 && t.State == forest.DeadLeader && p.exiting(i):
+		p.refuseNode(Unreachable, i, "it was killed by signal %d as an init with several threads, and which of them then waits for the namespace is a race that no plan decides (kernel-rules 23a)", sig)
 	case sig != 0 && t.State == forest.DeadLeader:
 		p.unsupported(i, "its leader was killed by signal %d while other threads live", sig)
 	case sig != 0 && !fatal(sig):
 		p.refuseNode(Unreachable, i, "it cannot have been killed by signal %d, which does not kill", sig)
 	}
+}
+
+// exiting reports whether the process that i leads is an init that waits for its
+// namespace to become empty.
+func (p *planner) exiting(i int32) bool {
+	return slices.ContainsFunc(p.threadsOf(i), func(t int32) bool { return p.f.Tasks[t].State == forest.ExitingInit })
 }
 
 func (p *planner) isStopped(i int32) bool {

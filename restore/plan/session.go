@@ -29,7 +29,10 @@ func (p *planner) settleHomes() {
 		if _, ghost := p.ghosts[nd.session]; !ghost || p.nodes[nd.parent].session == nd.session {
 			continue
 		}
-		if !p.bornIn || !p.leadsSession(nd.parent) {
+		switch {
+		case p.isInit(nd.parent) && !p.owns(int32(p.f.Namespaces[p.nodes[nd.parent].ns].Owner), p.f.Tasks[i].UserNamespace):
+			p.homes[nd.session] = p.outsider() // from where the parent adopts
+		case !p.bornIn || !p.leadsSession(nd.parent):
 			p.offerHome(nd.session, nd.parent)
 		}
 	}
