@@ -269,7 +269,7 @@ func (p *planner) canFound(g forest.Tag) bool {
 		if !ok {
 			return false
 		}
-		_, ok = p.members[seat{s, p.birthNamespace(g)}]
+		_, ok = p.bearer(s, p.birthNamespace(g))
 		return ok
 	}
 	nd := &p.nodes[n]
@@ -316,11 +316,28 @@ func (p *planner) found(g forest.Tag) (Ref, bool) {
 	return nd.groupRef, true
 }
 
+// bearer is a member of session s that can bear helpers in namespace ns: it
+// lives there, or further out and can enter it.
+func (p *planner) bearer(s forest.Tag, ns int32) (int32, bool) {
+	if n, ok := p.members[seat{s, ns}]; ok {
+		return n, true
+	}
+	if init := p.initOf(ns); init == none || !p.nodes[init].born {
+		return none, false
+	}
+	for at := p.f.Namespaces[ns].Parent; at >= 0; at = p.f.Namespaces[at].Parent {
+		if n, ok := p.members[seat{s, int32(at)}]; ok && p.owns(p.now(n).user, p.f.Namespaces[ns].Owner) {
+			return n, true
+		}
+	}
+	return none, false
+}
+
 // bearGroupGhost makes the dead leader of group g again, for as long as
 // members need it to join.
 func (p *planner) bearGroupGhost(g forest.Tag) int32 {
 	s, _ := p.sessionOfGroup(g)
-	by, ok := p.members[seat{s, p.birthNamespace(g)}]
+	by, ok := p.bearer(s, p.birthNamespace(g))
 	if !ok {
 		m := p.x.Group(g)[0]
 		p.unsupported(m, "the leader of its group %s has died, and no process of session %s in that namespace could bear it again",
@@ -459,7 +476,7 @@ func (p *planner) leaveFor(i int32) {
 func (p *planner) keepAlive(g forest.Tag) {
 	ns := int32(p.f.Pid(g).Namespace)
 	s := p.nodes[p.nodeOf(g)].session
-	by, ok := p.members[seat{s, ns}]
+	by, ok := p.bearer(s, ns)
 	if !ok {
 		p.unsupported(p.nodeOf(g), "it is in a cycle of groups, and nobody could keep group %s alive meanwhile", p.f.TagName(g))
 		return
