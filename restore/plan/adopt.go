@@ -155,7 +155,13 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 		return
 	}
 	k := kids[at+1+i]
-	if p.nodes[k].late != none || !p.canAdopt(t, p.via(t), k) {
+	if p.nodes[k].late != none {
+		return
+	}
+	if p.nodes[k].signal != forest.SIGCHLD && p.bearByThread(t, k) {
+		return
+	}
+	if !p.canAdopt(t, p.via(t), k) {
 		return
 	}
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
@@ -167,6 +173,26 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 	if len(p.refusals) == 0 {
 		p.spawn(y, k)
 	}
+}
+
+// bearByThread is bearAhead for a child whose exit signal adoption would reset:
+// under a thread of its parent's process, whose end leaves it to the leader as
+// it is (kernel-rules 13, 15). It reports whether that can be done.
+func (p *planner) bearByThread(t, k int32) bool {
+	s, g := p.need(k), p.birthGroup(k)
+	if p.nodes[t].leader != t || p.nodes[t].task == none || p.via(t) != t || s != free && s != p.nodes[t].curSession ||
+		g != 0 && g != p.nodes[t].curGroup || int(p.nodes[t].user) != p.f.Tasks[t].UserNamespace {
+		return false
+	}
+	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "a thread that holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
+	yn := &p.nodes[y]
+	yn.leader, yn.ids, yn.ended = t, p.nodes[t].ids, true
+	p.nodes[k].late = y
+	if p.birth(t, y, Thread); len(p.refusals) == 0 {
+		p.spawn(y, k)
+	}
+	p.byThreads[t] = append(p.byThreads[t], p.nodes[y].lastBorn)
+	return true
 }
 
 // bearAs bears helper h as a child of t in h's session, if that can be had
@@ -197,7 +223,12 @@ func (p *planner) topOf(n int32) int32 {
 // children.
 func (p *planner) arriveLate(t, k int32) {
 	y := p.nodes[k].late
-	p.nodes[k].arrived = p.endInto(y, p.via(t))
+	if p.nodes[y].leader == t {
+		done := p.do(y, Op{Code: ExitThread, Child: none}, p.nodes[t].lastKid, p.nodes[y].lastKid)
+		p.nodes[k].arrived, p.nodes[t].lastKid = done, done
+	} else {
+		p.nodes[k].arrived = p.endInto(y, p.via(t))
+	}
 	p.nodes[k].curParent = p.via(t)
 	p.offerCarrier(k)
 }

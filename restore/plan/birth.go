@@ -305,7 +305,7 @@ func (p *planner) setsid(n int32) {
 // process that n leads. What its threads bore before must have been born
 // before, and what they bear later, after.
 func (p *planner) change(by, n int32, op Op, after ...Ref) Ref {
-	after = append(after, p.nodes[n].changed)
+	after = append(append(after, p.nodes[n].changed), p.byThreads[n]...)
 	for _, t := range p.threadsOf(n) {
 		after = append(after, p.nodes[t].lastBorn)
 	}

@@ -78,6 +78,26 @@ var cases = []struct {
 		m.fork(a, 0)
 		m.join(a, 0, model.Outsider)
 	}},
+	{"a session's leader with an exit signal of its own is younger than one of its members", forest.Container, func(m machine, root model.TaskID) {
+		thread := m.fork(root, model.Thread)
+		leader := m.forkSignal(thread, 0, 23)
+		m.setsid(leader)
+		a := m.fork(leader, 0)
+		m.fork(a, 0)
+		m.exit(a)
+		_, errno := m.k.Wait(leader, a)
+		m.ok(errno)
+		m.ok(m.k.ExitThread(thread, 0))
+	}},
+	{"the dead leader of a group was in a namespace where nobody of its session is left", forest.Container, func(m machine, root model.TaskID) {
+		init, a := m.fork(root, model.NewPID), m.fork(root, 0)
+		b := m.fork(init, 0)
+		m.join(b, 0, 0)
+		m.join(a, 0, b)
+		m.exit(b)
+		m.reap(init, b)
+		m.setsid(init)
+	}},
 	{"a child's exit signal has stopped its parent", forest.Container, func(m machine, root model.TaskID) {
 		a := m.fork(root, 0)
 		m.exit(m.forkSignal(a, 0, 19))

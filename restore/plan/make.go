@@ -69,6 +69,7 @@ type planner struct {
 	deaths       []Ref                // when zombies were seen to be dead
 	stops        Ref                  // after all of deaths
 	stoppers     []int32              // those whose end stops their parent
+	byThreads    map[int32][]Ref      // by process: births by helper threads of it
 	crews        map[forest.Tag]*crew // by group
 	writers      map[int32]int32      // by namespace: the helper that writes its cursor
 	deadInits    map[int32]int32      // by namespace: the helper that leaves it dead
@@ -118,7 +119,8 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),
 
-		crews: make(map[forest.Tag]*crew),
+		byThreads: make(map[int32][]Ref),
+		crews:     make(map[forest.Tag]*crew),
 
 		deadInits: make(map[int32]int32),
 		writers:   make(map[int32]int32),

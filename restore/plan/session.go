@@ -89,7 +89,8 @@ func (p *planner) requireOf(i int32) {
 	for _, t := range p.threadsOf(i) {
 		for _, k := range p.nodes[t].kids {
 			s := p.need(k)
-			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) || p.sideways(s, i) {
+			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) ||
+				p.nodes[k].signal == forest.SIGCHLD && p.sideways(s, i) {
 				continue
 			}
 			if up != free {
