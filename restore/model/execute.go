@@ -106,11 +106,15 @@ func (e *executor) checkRefs() error {
 // start makes the births of the plan, with every signal blocked, as all others
 // inherit it.
 func (e *executor) start() error {
-	e.born(plan.Restorer, Outsider)
-	e.k.SetBlocked(Outsider, true)
+	restorer, err := e.restorer()
+	if err != nil {
+		return err
+	}
+	e.born(plan.Restorer, restorer)
+	e.k.SetBlocked(restorer, true)
 	for i := range e.p.Births {
 		op := &e.p.Births[i]
-		if errno := e.clone(Outsider, op); errno != 0 {
+		if errno := e.clone(restorer, op); errno != 0 {
 			return e.errorf(op.Child, "its birth: %v: %s", errno, e.k.Why())
 		}
 	}

@@ -53,7 +53,8 @@ func (p *planner) bearRoot() {
 	}
 }
 
-// hold adds the init of the new namespace of a subtree.
+// hold adds the init of the new namespace of a subtree, or what stands for it in
+// the restorer's own.
 func (p *planner) hold() {
 	n := int32(len(p.nodes))
 	nd := p.blank(n, RoleHolder)
@@ -65,6 +66,9 @@ func (p *planner) hold() {
 	p.holder = n
 	p.nodes[n].kids = []int32{0}
 	p.nodes[0].parent = n
+	if p.opts.Place != nil {
+		p.holdInPlace(n)
+	}
 }
 
 // stage is how far a process is in bearing its children.

@@ -11,6 +11,7 @@ import (
 // check refuses what this version cannot build whatever else is true. It
 // notes all of it, so that a person sees the whole list at once.
 func (p *planner) check() {
+	p.checkPlace()
 	for i := int32(0); i < p.tasks; i++ {
 		p.checkTask(i)
 	}

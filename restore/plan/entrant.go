@@ -21,7 +21,11 @@ func (p *planner) outsider() int32 {
 	nd.session, nd.group = forest.Inherited, forest.Inherited
 	p.nodes = append(p.nodes, nd)
 	p.plan.Actors = append(p.plan.Actors, Actor{Role: nd.role, Task: none, Why: nd.why})
-	p.plan.Births = append(p.plan.Births, Op{Code: Clone, Child: nd.actor, Signal: forest.SIGCHLD})
+	birth := Op{Code: Clone, Child: nd.actor, Signal: forest.SIGCHLD}
+	if p.opts.Place != nil {
+		birth.Numbers = p.takeNumbers(0)
+	}
+	p.plan.Births = append(p.plan.Births, birth)
 	p.beside = n
 	return n
 }

@@ -17,6 +17,9 @@ type Options struct {
 	// OwnPidMax says that each namespace has its own pid_max (from about
 	// 6.14), so that it can be written.
 	OwnPidMax bool
+	// Place, if not nil, is where the forest comes back; otherwise it is in
+	// a new namespace.
+	Place *Place
 }
 
 func (o *Options) limit() int32 {
@@ -82,7 +85,7 @@ type planner struct {
 	refusals Refusals
 }
 
-// Make plans how f is rebuilt in a new pid namespace. The error is of type
+// Make plans how f is rebuilt in a new pid namespace, or in Options.Place. The error is of type
 // Refusals. f must be valid (forest.Validate); time and memory are linear in
 // its size but for what adoption by name of a session costs.
 func Make(f *forest.Forest, opts Options) (*Plan, error) {

@@ -25,15 +25,18 @@ func (p *planner) takeNumber(ns int32) int32 {
 	if p.free == nil {
 		p.free = p.takenNumbers()
 	}
-	s := &p.free[ns]
+	s, limit := &p.free[ns], p.opts.limit()
+	if p.inPlace(ns) && p.opts.Place.PidMax != 0 {
+		limit = p.opts.Place.PidMax
+	}
 	for ; ; s.next++ {
-		if s.next >= p.opts.limit() {
+		if s.next >= limit {
 			p.refuse(&Refusal{Task: none, Kind: NotHere, Reason: fmt.Sprintf(
 				"no number below %d is free for a helper in namespace %s: raise pid_max",
-				p.opts.limit(), p.nsName(ns))})
+				limit, p.nsName(ns))})
 			return 0
 		}
-		if _, ok := s.taken[s.next]; !ok {
+		if _, ok := s.taken[s.next]; !ok && !(p.inPlace(ns) && p.opts.Place.Taken(s.next)) {
 			s.next++
 			return s.next - 1
 		}
