@@ -46,6 +46,9 @@ func (r *run) finish(ctx context.Context, pid int) (Result, error) {
 	result := Result{PID: pid}
 	if r.opts.Detach {
 		<-r.coordinator.ended
+		if r.cgroup != "" {
+			cgroupGone(r.cgroup, time.Second) // its guard may still be at it
+		}
 		return result, nil
 	}
 	select {
@@ -75,6 +78,9 @@ func (r *run) undo() error {
 	if r.init != nil {
 		// also when the coordinator is stopped or gone
 		_ = unix.PidfdSendSignal(int(r.init.Fd()), unix.SIGKILL, nil, 0)
+	}
+	if r.cgroup != "" {
+		return r.undoInPlace(limit.C)
 	}
 	select {
 	case <-r.coordinator.ended:

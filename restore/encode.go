@@ -28,6 +28,7 @@ type program struct {
 	process   []int32 // the actor that leads its process
 	outsider  []int32 // born beside the new namespaces
 	committer int32
+	cgroup    string // in place: where the forest grows up
 	collected []bool // some actor sees the process end by wait
 	holds     int
 	stays     int32    // the outsider that stays, or 0
@@ -237,7 +238,7 @@ func (g *program) findChildren(a int) error {
 // isInit reports whether actor a is made as the init of a namespace.
 func (g *program) isInit(a int) bool {
 	m := g.maker[a]
-	return a == plan.Init || m.Actor >= 0 &&
+	return a == plan.Init && !inPlace(g.plan) || m.Actor >= 0 &&
 		g.plan.Actors[m.Actor].Ops[m.Op].Flags&plan.NewPID != 0
 }
 
@@ -352,6 +353,10 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 	}
 	if g.opts.Detach {
 		hdr.Flags |= stub.Detach
+	}
+	if g.cgroup != "" {
+		hdr.Flags |= stub.InPlace
+		hdr.Cgroup = d.text(g.cgroup)
 	}
 	if g.committer != plan.Init {
 		hdr.LeaderPdeath = g.pdeathOf(plan.Init)

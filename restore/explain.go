@@ -66,7 +66,10 @@ func (g *program) explain(f *stub.Failure) error {
 		if int(f.Op) < len(stub.Stages) {
 			stage = stub.Stages[f.Op]
 		}
-		return &OpError{Who: "the stub", What: stage, Err: errno, Hint: stageHint(stage, errno)}
+		if stage == cgroupStage {
+			return &CannotRunError{fmt.Sprintf("a cgroup with cgroup.kill (%s: %s)", g.cgroup, errnoName(errno)), cgroupHint}
+		}
+		return &OpError{Who: "the stub", What: stage, Err: errno, Hint: g.stageHint(stage, errno)}
 	}
 	r, ok := g.ref(f.Op)
 	if !ok || int(r.Op) >= len(g.plan.Actors[r.Actor].Ops) {
@@ -92,8 +95,14 @@ func (g *program) explain(f *stub.Failure) error {
 	return e
 }
 
-func stageHint(stage string, errno syscall.Errno) string {
+const cgroupStage = "make a cgroup that can be killed"
+
+func (g *program) stageHint(stage string, errno syscall.Errno) string {
 	switch {
+	case stage == stub.Stages[7] && errno == unix.EEXIST && g.cgroup != "":
+		return nowTakenHint(g.plan.Births[0].Numbers[0])
+	case stage == stub.Stages[7] && g.cgroup != "" && (errno == unix.EOPNOTSUPP || errno == unix.EBUSY):
+		return "a process cannot be born into " + g.cgroup + ": see cgroup.type and cgroup.subtree_control of the cgroup above it"
 	case stage == stub.Stages[7] && errno == unix.ENOSPC:
 		return spaceHint
 	case stage == stub.Stages[7] && errno == unix.EAGAIN:
@@ -129,6 +138,9 @@ func (g *program) cloneHint(op *plan.Op, errno syscall.Errno) string {
 // namespaces are new, so who took it is in the plan.
 func (g *program) takenHint(op *plan.Op) string {
 	numbers := outwardIn(op.Numbers)
+	if g.cgroup != "" { // all namespaces but this one are new
+		return nowTakenHint(numbers[0])
+	}
 	if len(numbers) == 1 {
 		return fmt.Sprintf("number %d is taken in the root namespace", numbers[0])
 	}

@@ -30,6 +30,11 @@ func playRole(role string) int {
 	s := mixed()
 	opts := Options{Detach: true, Stdout: os.Stdout, Stderr: os.Stderr, Success: report}
 	switch role {
+	case "place":
+		s = mixedInPlace()
+	case "place own":
+		s = mixedInPlace()
+		opts.Memory = OwnMemory
 	case "own":
 		opts.Memory = OwnMemory
 	case "pdeath":
@@ -127,7 +132,7 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		moments = 20
 	}
-	whole := timeWhole(t)
+	whole := timeWhole(t, "shared", killRoot)
 	count := map[string]int{}
 	for i := range moments {
 		delay := time.Duration(rand.Int64N(int64(whole) * 11 / 10))
@@ -149,17 +154,17 @@ func TestKilled(t *testing.T) {
 
 // timeWhole is how long a restore takes from start to report: the median, so
 // that a busy moment does not put all kills after the end.
-func timeWhole(t *testing.T) time.Duration {
+func timeWhole(t *testing.T, role string, end func(testing.TB, int)) time.Duration {
 	t.Helper()
 	times := make([]time.Duration, 5)
 	for i := range times {
 		start := time.Now()
-		out, err := restorer(t, "shared").Output()
+		out, err := restorer(t, role).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
 		times[i] = time.Since(start)
-		killRoot(t, atoi(strings.TrimSpace(string(out))))
+		end(t, atoi(strings.TrimSpace(string(out))))
 	}
 	slices.Sort(times)
 	return times[len(times)/2]
@@ -168,6 +173,42 @@ func timeWhole(t *testing.T) time.Duration {
 // killAt starts a restorer, kills the victim (0 it, 1 its coordinator, 2 both)
 // after delay, and looks what there is.
 func killAt(t *testing.T, role string, victim int, delay time.Duration) string {
+	t.Helper()
+	text, _ := killed(t, role, victim, delay)
+	if len(text) == 0 {
+		// What was orphaned is this process's now. Dying takes a moment.
+		for range 2000 {
+			if len(children()) == 0 {
+				break
+			}
+			reapAll()
+			time.Sleep(time.Millisecond)
+		}
+		nothingLeft(t)
+		return "nothing"
+	}
+	root := atoi(strings.TrimSpace(text))
+	if n := len(below(t, root)); n != mixedTasks {
+		t.Errorf("reported, but %d tasks of %d are there", n, mixedTasks)
+	}
+	// The coordinator may not have gone yet.
+	for range 2000 {
+		if reapAll(); len(children()) == 2 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(children()); n != 2 {
+		t.Errorf("reported, but %d of the root and the one that entered are there", n)
+	}
+	killRoot(t, root)
+	nothingLeft(t)
+	return "everything"
+}
+
+// killed starts a restorer, kills the victim after delay, and returns what was
+// reported and the number that the restorer had.
+func killed(t *testing.T, role string, victim int, delay time.Duration) (string, int) {
 	t.Helper()
 	cmd := restorer(t, role)
 	cmd.Stderr = nil // what it says when its coordinator is killed
@@ -211,35 +252,7 @@ func killAt(t *testing.T, role string, victim int, delay time.Duration) string {
 		t.Error(err)
 	}
 	_ = cmd.Wait()
-	if len(text) == 0 {
-		// What was orphaned is this process's now. Dying takes a moment.
-		for range 2000 {
-			if len(children()) == 0 {
-				break
-			}
-			reapAll()
-			time.Sleep(time.Millisecond)
-		}
-		nothingLeft(t)
-		return "nothing"
-	}
-	root := atoi(strings.TrimSpace(string(text)))
-	if n := len(below(t, root)); n != mixedTasks {
-		t.Errorf("reported, but %d tasks of %d are there", n, mixedTasks)
-	}
-	// The coordinator may not have gone yet.
-	for range 2000 {
-		if reapAll(); len(children()) == 2 {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	if n := len(children()); n != 2 {
-		t.Errorf("reported, but %d of the root and the one that entered are there", n)
-	}
-	killRoot(t, root)
-	nothingLeft(t)
-	return "everything"
+	return string(text), cmd.Process.Pid
 }
 
 // reapAll collects what has ended, and waits for nothing.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/testforest"
 )
 
 // roleVariable makes a run of the test binary a restorer to be killed.
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 	}
 	// It also makes this a subreaper: whatever a restore loses becomes a child
 	// of this process.
-	os.Exit(leak.Checked(m).Run())
+	os.Exit(leak.Checked(m, testforest.Close).Run())
 }
 
 // nothingLeft checks that this process, a subreaper, has no live child.

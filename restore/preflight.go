@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
@@ -19,17 +18,19 @@ import (
 )
 
 // Preflight looks, before anything is made, for what would stop the plan on
-// this machine: privileges, the kernel, levels, the range of numbers. It does
-// not look for taken numbers: in a new namespace none is. The errors are
-// CannotRunErrors, joined.
+// this machine: privileges, the kernel, levels, the range of numbers; in place
+// also a cgroup to grow in, and every number that is taken (a TakenError). The
+// other errors are CannotRunErrors, joined.
 func Preflight(f *forest.Forest, p *plan.Plan, opts Options) error {
 	return errors.Join(
 		checkPlace(),
 		checkCapabilities(needs(f, p, opts)),
 		checkClone3(),
-		checkLevels(f),
+		checkLevels(f, p),
 		checkNumbers(p),
 		checkShell(opts),
+		checkHere(p),
+		checkFree(p),
 	)
 }
 
@@ -67,11 +68,14 @@ func checkClone3() error {
 	}
 }
 
-// checkLevels: own level, one more for the new namespace, and the forest's
+// checkLevels: own level, one more for a new namespace, and the forest's
 // must be 32 at most (kernel-rules 2). How deep this process is cannot be seen
 // from inside; not being in the initial namespace it is one level at least.
-func checkLevels(f *forest.Forest) error {
-	own, deepest := 0, 0
+func checkLevels(f *forest.Forest, p *plan.Plan) error {
+	own, deepest, levels := 0, 1, 0
+	if inPlace(p) {
+		deepest = 0
+	}
 	initial, err := privilege.InitialPidNamespace()
 	if err != nil {
 		return err
@@ -80,13 +84,14 @@ func checkLevels(f *forest.Forest) error {
 		own = 1
 	}
 	for i := range f.Namespaces {
-		deepest = max(deepest, f.Namespaces[i].Level)
+		levels = max(levels, f.Namespaces[i].Level)
 	}
-	if own+1+deepest <= forest.MaxDepth {
+	deepest += levels
+	if own+deepest <= forest.MaxDepth {
 		return nil
 	}
 	return &CannotRunError{
-		fmt.Sprintf("room for %d levels of pid namespaces below this one", 1+deepest),
+		fmt.Sprintf("room for %d levels of pid namespaces below this one", deepest),
 		fmt.Sprintf("the kernel has %d, and this process is at level %d: restore from further out", forest.MaxDepth, own),
 	}
 }
@@ -94,13 +99,9 @@ func checkLevels(f *forest.Forest) error {
 // checkNumbers compares the numbers to be named with what pid_max allows, and
 // the count of tasks with what this namespace can hold.
 func checkNumbers(p *plan.Plan) error {
-	text, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	own, err := ownPidMax()
 	if err != nil {
 		return err
-	}
-	own, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return fmt.Errorf("pid_max: %w", err)
 	}
 	if len(p.Actors) >= own {
 		return &CannotRunError{

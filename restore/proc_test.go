@@ -31,6 +31,16 @@ type procTask struct {
 func below(t testing.TB, root int) map[string]procTask {
 	t.Helper()
 	found := make(map[string]procTask)
+	for _, p := range family(t, root) {
+		found[join(p.pid)] = p
+	}
+	return found
+}
+
+// family are the same tasks in the order of the walk.
+func family(t testing.TB, root int) []procTask {
+	t.Helper()
+	var found []procTask
 	for todo := []int{root}; len(todo) > 0; {
 		dir := fmt.Sprintf("/proc/%d/task", todo[0])
 		todo = todo[1:]
@@ -43,7 +53,7 @@ func below(t testing.TB, root int) map[string]procTask {
 			if !ok {
 				t.Fatalf("%s/%s went away", dir, thread.Name())
 			}
-			found[join(p.pid)] = p
+			found = append(found, p)
 			children, err := os.ReadFile(filepath.Join(dir, thread.Name(), "children"))
 			if err != nil {
 				t.Fatal(err)

@@ -32,9 +32,10 @@ type run struct {
 	committed  chan struct{} // closed when the forest has been reported
 }
 
-// Run makes the forest f as p says, in a new pid namespace below the caller's.
+// Run makes the forest f as p says: in a new pid namespace below the caller's,
+// or if p was planned for that (plan.Options.Place) in the caller's own.
 // All of it is there, verified and reported, or an error says why not and
-// nothing is there: a CannotRunError, an OpError, a StallError, an
+// nothing is there: a CannotRunError, a TakenError, an OpError, a StallError, an
 // InterruptedError, the error of Options.Verify or Options.Success, or that of
 // ctx. A root that ended is not an error: see Result.Status.
 func Run(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Result, error) {
@@ -52,6 +53,11 @@ func carryOut(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options)
 	g, err := analyse(f, p, &opts)
 	if err != nil {
 		return Result{}, err
+	}
+	if inPlace(p) {
+		if g.cgroup, err = newCgroup(); err != nil {
+			return Result{}, err
+		}
 	}
 	mem, err := share(g)
 	if err != nil {
@@ -252,6 +258,11 @@ func (r *run) kill(op *plan.Op) error {
 func (r *run) openInit() error {
 	if r.init != nil || r.mem.state(birthIndex) != stub.Done {
 		return nil
+	}
+	if r.cgroup != "" {
+		f, err := r.holderFrom(r.mem.pid(plan.Init))
+		r.init = f
+		return err
 	}
 	f, err := openPidfd(r.mem.pid(plan.Init))
 	if err == nil && !isFirst(f) {

@@ -25,6 +25,7 @@ const (
 	Detach    = 2
 	Exec      = 4
 	RootEnded = 8
+	InPlace   = 16
 )
 
 // Plan.Commit: done, that is reported.
@@ -111,13 +112,15 @@ type Plan struct {
 	LeaderPdeath   int32
 	ExecPath       uint64
 	ExecArgv       uint64
+	Cgroup         uint64
 
-	SelfPidfd int32
-	RootStop  uint32
-	_         [2]uint32
-	NoFile    [2]uint64
-	Core      [2]uint64
-	_         [48]byte
+	SelfPidfd  int32
+	RootStop   uint32
+	CgroupFd   int32
+	GuardPidfd int32
+	NoFile     [2]uint64
+	Core       [2]uint64
+	_          [40]byte
 
 	Held       uint32
 	_          [60]byte
@@ -146,4 +149,5 @@ var Stages = [...]string{
 	"make itself undumpable", "map stacks", "open its own pidfd",
 	"make the first task of the new namespace", "wait",
 	"set up descriptors", "write the report", "become a subreaper",
+	"start a guard", "make a cgroup that can be killed",
 }

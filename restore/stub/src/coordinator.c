@@ -135,6 +135,10 @@ static void prepare(void)
 	check(STAGE_PIDFD, PLAN->self_pidfd);
 	if (!(PLAN->flags & PLAN_EXEC)) /* hold no directory busy */
 		sys1(__NR_chdir, "/");
+	if (in_place()) { /* the guard first: it removes the cgroup */
+		check(STAGE_GUARD, make_guard());
+		check(STAGE_CGROUP, make_cgroup());
+	}
 }
 
 /*
@@ -150,6 +154,8 @@ static void reap_init(s32 pid)
 	do {
 		got = sys4(__NR_wait4, -1, &status, __WALL, 0);
 	} while (got == -EINTR || (got > 0 && got != pid));
+	if (got < 0) /* collected before */
+		return;
 	PLAN->init_status = status;
 	store(&PLAN->init_ended, 1);
 }
@@ -160,6 +166,12 @@ noreturn static void abort_forest(struct actor *init)
 	struct op *op;
 	u32 i;
 
+	if (in_place()) {
+		clear_cgroup(0);
+		dismiss_guard();
+		reap_init(init->pid);
+		quit(EXIT_STUB);
+	}
 	for (i = 0; i < PLAN->nbirths; i++) {
 		op = op_at(i);
 		if (load(&op->state) == OP_DONE)
@@ -203,10 +215,8 @@ static void await_word(struct actor *init)
 			fail(0, STAGE_WATCH, n);
 			abort_forest(init);
 		}
-		if (fds[1].revents) {
-			reap_init(init->pid);
-			quit(EXIT_STUB);
-		}
+		if (fds[1].revents)
+			abort_forest(init);
 		if (!fds[0].revents)
 			continue;
 		n = sys3(__NR_read, FD_LIFE, &word, 1);
@@ -215,6 +225,21 @@ static void await_word(struct actor *init)
 		if (n != -EINTR)
 			abort_forest(init);
 	}
+}
+
+/* In place nothing may leave the cgroup before the forest is reported. */
+static void settle(struct actor *init)
+{
+	u32 now;
+
+	while ((now = load(&PLAN->commit)) != COMMIT_DONE) {
+		if (ended(init->pidfd, 0) &&
+		    load(&PLAN->commit) != COMMIT_DONE)
+			abort_forest(init);
+		futex_wait(&PLAN->commit, now, 100);
+	}
+	clear_cgroup(1);
+	dismiss_guard();
 }
 
 /*
@@ -263,6 +288,8 @@ static void commit(struct actor *init)
 	futex_wake(&PLAN->commit);
 	/* a holder waits for signals instead: from outside it takes any */
 	sys4(__NR_pidfd_send_signal, pidfd, SIGURG, 0, 0);
+	if (in_place())
+		settle(init);
 
 	if (PLAN->root_stop)
 		stop_root(pid, pidfd);
@@ -298,7 +325,7 @@ noreturn void coordinate(void)
 	init = actor_at(PLAN->init);
 	for (i = 0; i < PLAN->nbirths; i++) {
 		error = make_child(0, op_at(i));
-		if (error < 0 && i == 0)
+		if (error < 0 && i == 0 && !in_place())
 			fatal(STAGE_BIRTH, error);
 		if (error < 0) {
 			fail(0, STAGE_BIRTH, error);

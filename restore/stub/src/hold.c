@@ -279,8 +279,8 @@ noreturn void serve(u32 self, struct op *op)
 		if (!(PLAN->flags & PLAN_ROOT_ENDED) ||
 		    (committed() && !(PLAN->flags & PLAN_DETACH)))
 			reap();
-		if (sig <= 0 || sig == SIGURG || !committed() || info.pid ||
-		    from_child(&info))
+		if (sig <= 0 || sig == SIGURG || !committed() ||
+		    (info.pid && !in_place()) || from_child(&info))
 			continue;
 		sys2(__NR_kill, PLAN->root_number, sig);
 		/* a zombie is kept until somebody lets go of it */

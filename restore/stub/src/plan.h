@@ -35,6 +35,7 @@ typedef unsigned long long u64;
 #define PLAN_DETACH	2u	/* the coordinator leaves after the commit */
 #define PLAN_EXEC	4u	/* held leaders run a program at the commit */
 #define PLAN_ROOT_ENDED	8u	/* the root below the holder is a zombie */
+#define PLAN_IN_PLACE	16u	/* in the namespace of the restorer: place.c */
 
 /* struct plan, commit */
 #define COMMIT_NONE	0u
@@ -173,12 +174,14 @@ struct plan {
 	s32 leader_pdeath;	/* of Init, if it is dead by then */
 	u64 exec_path;	/* addresses */
 	u64 exec_argv;
+	u64 cgroup;	/* in place: where the coordinator makes it */
 
 	/* set by the coordinator before there is any other task */
 	s32 self_pidfd;
 	u32 root_stop;	/* set by the restorer: 1 if Init is to be stopped after
 			 * the commit, 2 if wait is to report it, too */
-	u32 pad1[2];
+	s32 cgroup_fd;
+	s32 guard_pidfd;
 	u64 nofile[2];	/* limits to give back to a program: soft, hard */
 	u64 core[2];
 

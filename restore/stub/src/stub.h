@@ -63,6 +63,8 @@ enum stage {
 	STAGE_FILES,
 	STAGE_REPORT,
 	STAGE_SUBREAPER,
+	STAGE_GUARD,
+	STAGE_CGROUP,
 	STAGES,
 };
 
@@ -104,6 +106,14 @@ noreturn void park(void);
 
 /* fault.c */
 long die_as_init(int sig);
+
+/* place.c */
+int in_place(void);
+long make_cgroup(void);
+void clear_cgroup(int lives);
+long make_guard(void);
+noreturn void stand_guard(void);
+void dismiss_guard(void);
 
 /* hold.c */
 noreturn void hold(u32 self, struct op *op);

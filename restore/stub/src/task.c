@@ -87,6 +87,10 @@ long make_child(u32 self, struct op *op)
 	}
 	if (!(op->flags & (F_THREAD | F_PARENT)))
 		args.exit_signal = op->arg;
+	if (self == 0 && in_place()) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = PLAN->cgroup_fd;
+	}
 	args.stack = STACKS_ADDR + op->child * STACK_SIZE;
 	args.stack_size = STACK_SIZE;
 
@@ -336,6 +340,8 @@ noreturn void run(u32 self)
 	long error;
 	u32 i;
 
+	if (self == 0)
+		stand_guard();
 	if (self == PLAN->committer)
 		arm(self);
 	else if (is_outsider(self))
