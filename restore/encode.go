@@ -368,7 +368,7 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 		hdr.Flags |= stub.RootEnded
 	}
 	hdr.Report = uint32(d.at())
-	d.zeros(SuccessMax)
+	d.zeros(g.opts.reportMax())
 
 	var env *environment
 	if g.opts.Exec != "" {

@@ -48,11 +48,13 @@ type Options struct {
 	// another thread of it) has SIGKILL as its parent-death signal. An error undoes the restore.
 	Verify func(ctx context.Context, pid int) error
 	// Success, if not nil, is called last before the commit. What it
-	// returns (at most SuccessMax bytes) is written to Stdout by the first
+	// returns (at most ReportMax bytes) is written to Stdout by the first
 	// task of the forest itself, if and only if the forest is committed,
 	// whatever happens to this process meanwhile. An error undoes the
 	// restore.
 	Success func(pid int) ([]byte, error)
+	// ReportMax is how long that may be, in bytes; 0 is SuccessMax.
+	ReportMax int
 	// Signals, if not nil, are what this process was sent: before the
 	// commit SIGINT, SIGTERM, SIGHUP and SIGQUIT undo the restore, after it
 	// (not detached) all are passed on to the root.
@@ -62,7 +64,7 @@ type Options struct {
 	Stall time.Duration
 }
 
-// SuccessMax is how long the line that reports success may be, in bytes.
+// SuccessMax is how long the line that reports success may usually be, in bytes.
 const SuccessMax = 4096
 
 // DefaultStall is generous: a plan's operation takes microseconds, but the
@@ -75,4 +77,11 @@ type Result struct {
 	PID int
 	// Status is how the root ended. Detached: zero.
 	Status syscall.WaitStatus
+}
+
+func (o *Options) reportMax() int {
+	if o.ReportMax == 0 {
+		return SuccessMax
+	}
+	return o.ReportMax
 }

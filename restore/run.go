@@ -122,8 +122,8 @@ func (r *run) build(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if len(line) > SuccessMax {
-			return 0, fmt.Errorf("a report of %d bytes; at most %d fit", len(line), SuccessMax)
+		if most := r.opts.reportMax(); len(line) > most {
+			return 0, fmt.Errorf("a report of %d bytes; at most %d fit", len(line), most)
 		}
 		r.mem.report(line)
 	}

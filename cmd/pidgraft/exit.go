@@ -92,7 +92,7 @@ func exitCode(err error) int {
 	case isAny(err, image.ErrTruncated, collector.ErrChanged),
 		errors.As(err, new(*image.AbortedError)):
 		return exitIncomplete
-	case errors.As(err, new(refusedError)), isAny(err, collector.ErrRefused),
+	case errors.As(err, new(refusedError)), errors.As(err, new(*restore.TakenError)), isAny(err, collector.ErrRefused),
 		errors.As(err, new(*image.Error)), errors.As(err, new(*forest.Invalid)):
 		return exitRefused
 	}
@@ -122,6 +122,8 @@ func hint(cmd *cobra.Command, err error) string {
 		return "Try again, or dump it with --freeze and use the image."
 	case errors.As(err, new(refusedError)) && dumping:
 		return "To write an image all the same, marked as such: --inexact."
+	case errors.As(err, new(*restore.TakenError)):
+		return "Restore into a new pid namespace, or take other numbers: --pids=any."
 	case errors.Is(err, image.ErrTruncated), errors.As(err, new(*image.AbortedError)):
 		return "There is nothing in it to restore: dump again."
 	}

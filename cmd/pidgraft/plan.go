@@ -68,7 +68,7 @@ func (p *planning) run(ctx context.Context, from source) error {
 	if err != nil {
 		return err
 	}
-	made, err := planFor(f)
+	made, err := planFor(f, planOptions())
 	if err != nil {
 		return err
 	}
@@ -85,12 +85,12 @@ func (p *planning) run(ctx context.Context, from source) error {
 	return view.Text(os.Stdout, made, f)
 }
 
-// planFor is how f is rebuilt in a new pid namespace, or a refusal.
-func planFor(f *forest.Forest) (*plan.Plan, error) {
+// planFor is how f is rebuilt, or a refusal.
+func planFor(f *forest.Forest, opts plan.Options) (*plan.Plan, error) {
 	if len(f.Inexact) > 0 {
 		return nil, refusedError{"the image is marked as one that cannot be restored exactly:", f.Inexact}
 	}
-	p, err := restore.Plan(f, planOptions())
+	p, err := restore.Plan(f, opts)
 	if err != nil {
 		return nil, refusedError{"it cannot be restored exactly:", reasonsOf(err)}
 	}

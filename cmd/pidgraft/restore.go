@@ -25,12 +25,22 @@ type restoring struct {
 	verify  bool
 	memory  *choice
 	types   types
+	pidns   *choice
+	pids    *choice
+	format  *choice
+
+	numbers []renumbered // with --pids=any
 
 	wrotePidfile bool
 }
 
 func restoreCommand() *cobra.Command {
-	r := &restoring{memory: &choice{"shared", []string{"shared", "own"}}}
+	r := &restoring{
+		memory: &choice{"shared", []string{"shared", "own"}},
+		pidns:  &choice{"new", []string{"new", "current"}},
+		pids:   &choice{"exact", []string{"exact", "any"}},
+		format: &choice{"text", []string{"text", "json"}},
+	}
 	cmd := &cobra.Command{
 		Use:   "restore [flags] IMAGE|-",
 		Short: "Rebuild a process forest from an image",
@@ -44,6 +54,18 @@ command by /bin/sh in every process once all are in place, as the process's
 own user, with its identity in PIDGRAFT_PID, _TGID, _PGID, _SID, _PPID,
 _NUMBERS, _COMM and _TASK.
 
+--pidns=current puts the image of a subtree back into the pid namespace that
+this command is in, beside what else is there: every number that the forest
+needs must be free, and those that are not are listed with who has them. It
+takes a writable cgroup v2 with cgroup.kill, below which the forest grows up,
+so that it can be undone as a whole. The image of a container cannot: its
+init is number 1 of a namespace, which only a new one can have.
+
+--pids=any keeps the shape and gives every number but 1 anew, the lowest that
+are free, in the order of the old ones; the table of old and new numbers is
+printed when the forest lives. --output json prints it for programs
+(docs/schema/restore.v1.json).
+
 Without -d it stays as the parent of the forest, passes signals on to its
 root, and ends as the root does. With -d it prints the root's number and
 leaves.
@@ -53,7 +75,9 @@ without -d CAP_KILL, too; for some images more, which it says before it
 begins (docs/capabilities.md).`,
 		Example: `  pidgraft restore -d --pidfile web.pid web.img
   pidgraft dump 4711 | pidgraft restore -
-  pidgraft restore --exec 'echo "I was $PIDGRAFT_COMM"' web.img`,
+  pidgraft restore --exec 'echo "I was $PIDGRAFT_COMM"' web.img
+  pidgraft restore -d --pidns=current job.img
+  pidgraft restore -d --pidns=current --pids=any -o json job.img`,
 		Args: wantArgs(1, "an image"),
 		RunE: func(_ *cobra.Command, args []string) error { return r.run(source(args[0])) },
 	}
@@ -62,6 +86,9 @@ begins (docs/capabilities.md).`,
 	fs.StringVar(&r.pidfile, "pidfile", "", "write the root's number to `FILE`")
 	fs.StringVar(&r.exec, "exec", "", "run `CMD` in every process")
 	fs.BoolVar(&r.verify, "verify", true, "compare the forest with the image before letting it live")
+	fs.Var(r.pidns, "pidns", "`new`: in a new pid namespace; current: in this one")
+	fs.Var(r.pids, "pids", "`exact`: the numbers of the image; any: new ones")
+	fs.VarP(r.format, "output", "o", "report in `text` or json")
 	fs.Var(r.memory, "memory", "let processes share memory until they run a program (`shared`), or each have its own (own)")
 	r.types.flag(cmd)
 	return cmd
@@ -76,6 +103,10 @@ func (r *restoring) run(from source) error {
 	if err != nil {
 		return err
 	}
+	f, opts, err := r.place(f)
+	if err != nil {
+		return err
+	}
 	types, err := r.types.read()
 	if err != nil {
 		return err
@@ -85,7 +116,7 @@ func (r *restoring) run(from source) error {
 		v = prepareVerification(f, types)
 		defer v.close()
 	}
-	p, err := planFor(f)
+	p, err := planFor(f, opts)
 	if err != nil {
 		return err
 	}
@@ -106,7 +137,7 @@ func (r *restoring) options(f *forest.Forest, from source, v *verification, sign
 	o := restore.Options{
 		Detach: r.detach, Exec: r.exec,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Success: r.success, Signals: signals,
+		Success: r.success, Signals: signals, ReportMax: r.reportMax(),
 	}
 	if r.memory.value == "own" {
 		o.Memory = restore.OwnMemory
@@ -133,10 +164,7 @@ func (r *restoring) success(pid int) ([]byte, error) {
 		}
 		r.wrotePidfile = true
 	}
-	if !r.detach {
-		return nil, nil
-	}
-	return line, nil
+	return r.report(pid)
 }
 
 // undo takes back what success did, if the forest did not live after all.

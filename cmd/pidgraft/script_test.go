@@ -16,7 +16,9 @@ import (
 
 	"github.com/pidgraft/pidgraft/image"
 	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/schematest"
 	"github.com/pidgraft/pidgraft/internal/testforest"
+	"github.com/pidgraft/pidgraft/restore"
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +32,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	schemas, err := filepath.Abs("../../docs/schema")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -37,7 +43,9 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("IMAGES", images)
+			e.Setenv("SCHEMAS", schemas)
 			e.Setenv("TERM", "xterm")
+			e.Values[forestsKey{}] = map[string]*testforest.Forest{}
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -46,12 +54,21 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"forest": cmdForest, "code": cmdCode, "kill-pid": cmdKillPID, "chop": cmdChop,
 			"same-but-time": cmdSameButTime, "mode": cmdMode, "only": cmdOnly, "cgroup": cmdCgroup,
+			"free": cmdFree, "end": cmdEnd, "schema": cmdSchema,
 		},
 	})
 }
 
-// forest NAME FILE builds the forest that FILE describes and sets NAME to the
-// number of its root. It dies with the script.
+// forestsKey is where a script keeps its forests, by name.
+type forestsKey struct{}
+
+func forests(ts *testscript.TestScript) map[string]*testforest.Forest {
+	return ts.Value(forestsKey{}).(map[string]*testforest.Forest)
+}
+
+// forest NAME FILE builds the forest that FILE describes, with the script's
+// variables in it, and sets NAME to the number of its root. It dies with the
+// script.
 func cmdForest(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: forest NAME FILE")
@@ -63,8 +80,46 @@ func cmdForest(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%v", err)
 		}
 	})
-	ts.Check(f.Run(ts.ReadFile(args[1])))
+	ts.Check(f.Run(os.Expand(ts.ReadFile(args[1]), ts.Getenv)))
 	ts.Setenv(args[0], strconv.Itoa(f.Root()))
+	forests(ts)[args[0]] = f
+}
+
+// end NAME ends the forest that was built as NAME: its numbers are free.
+func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || forests(ts)[args[0]] == nil {
+		ts.Fatalf("usage: end NAME")
+	}
+	ts.Check(forests(ts)[args[0]].Kill())
+}
+
+// free NAME... sets each name to a number that nobody has here, nor will get:
+// one below 300 (kernel-rules 3). They are taken from above, since the tests of
+// package restore take theirs from below.
+func cmdFree(ts *testscript.TestScript, neg bool, args []string) {
+	used, err := restore.NumbersInUse()
+	ts.Check(err)
+	for n := int32(299); n > 1 && len(args) > 0; n-- {
+		if !used.Taken(n) {
+			ts.Setenv(args[0], strconv.Itoa(int(n)))
+			args = args[1:]
+		}
+	}
+	if neg || len(args) > 0 {
+		ts.Fatalf("no number is free for %q", args)
+	}
+}
+
+// schema NAME FILE holds a file against docs/schema/NAME.
+func cmdSchema(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: schema NAME FILE")
+	}
+	errs, err := schematest.Check(filepath.Join(ts.Getenv("SCHEMAS"), args[0]), []byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	if len(errs) > 0 {
+		ts.Fatalf("%s", strings.Join(errs, "\n"))
+	}
 }
 
 // cgroup PID puts a process and its children into a new cgroup, until the
