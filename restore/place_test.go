@@ -23,14 +23,15 @@ import (
 )
 
 // freeNumbers are numbers that nobody has here and, being below 300, nobody
-// will get (kernel-rules 3).
+// will get (kernel-rules 3): in the middle, since whoever wants the lowest or, in
+// the scripts of cmd/pidgraft, the highest may do so at the same time.
 func freeNumbers(n int) []int32 {
 	used, err := NumbersInUse()
 	if err != nil {
 		panic(err)
 	}
 	var free []int32
-	for i := int32(2); len(free) < n && i < 300; i++ {
+	for i := int32(100); len(free) < n && i < 280; i++ {
 		if !used.Taken(i) {
 			free = append(free, i)
 		}

@@ -24,6 +24,9 @@ func (p *planner) nameOuter(a, k int32) ([]int32, []Ref) {
 	outer := p.f.Namespaces[ns].Level + 1
 	after := []Ref{p.lastUnnamed}
 	for ; ns >= 0; ns = int32(p.f.Namespaces[ns].Parent) {
+		if p.refuseCursor(ns, k) {
+			return nil, nil
+		}
 		by := p.writer(ns)
 		if len(p.refusals) > 0 {
 			return nil, nil

@@ -81,7 +81,7 @@ func (p *planner) birthGroup(k int32) forest.Tag {
 // groupNumber is what n calls group g.
 func (p *planner) groupNumber(g forest.Tag, n int32) int32 {
 	if g == forest.Inherited {
-		return 1
+		return p.nodes[p.holder].numbers[0]
 	}
 	return p.f.NumberIn(g, int(p.nodes[n].ns))
 }

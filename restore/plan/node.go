@@ -225,8 +225,11 @@ func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 
 	n := int32(len(p.nodes))
 	nd := p.blank(n, role)
 	nd.why, nd.ns, nd.tag = why, ns, tag
-	if tag == 0 && ns != outside {
+	switch {
+	case tag == 0 && ns != outside:
 		nd.numbers = p.takeNumbers(ns)
+	case tag == 0 && p.opts.Place != nil: // outside is where the root is
+		nd.numbers = p.takeNumbers(0)
 	}
 	p.nodes = append(p.nodes, nd)
 	p.plan.Actors = append(p.plan.Actors, Actor{Role: role, Task: none, Why: why})

@@ -36,3 +36,15 @@ func (p *planner) holdInPlace(n int32) {
 	birth.Flags &^= NewPID
 	birth.Numbers = nd.numbers
 }
+
+// refuseCursor refuses a birth whose number in ns an id cursor would have to
+// give, if others move that.
+func (p *planner) refuseCursor(ns, k int32) bool {
+	if !p.inPlace(ns) {
+		return false
+	}
+	p.refuseNode(NotHere, k, "%s", cursorOfOthers)
+	return true
+}
+
+const cursorOfOthers = "it is born inside a nested user namespace, so its number here must come from the id cursor, which others move: restore into a new pid namespace"

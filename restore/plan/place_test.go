@@ -4,6 +4,7 @@ package plan_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -16,7 +17,7 @@ import (
 // others have, and in the model it does.
 func TestProveInPlace(t *testing.T) {
 	config := model.Config{Kinds: model.All, Subtree: true}
-	planned, inits, worse := 0, 0, map[string]int{}
+	planned, inits, cursors, worse := 0, 0, 0, map[string]int{}
 	for k := range *proveN {
 		r := rand.New(rand.NewPCG(*proveSeed, uint64(k)))
 		h, machine := model.GenerateRand(r, config)
@@ -31,12 +32,15 @@ func TestProveInPlace(t *testing.T) {
 		others := r.Int32N(40)
 		taken := func(n int32) bool { return !free[n] && n < 2+others }
 		opts := plan.Options{OwnPidMax: true, PidMax: 4 << 20}
-		_, usual := plan.Make(f, opts)
+		inNew, usual := plan.Make(f, opts)
 		opts.Place = &plan.Place{Taken: taken}
 		p, err := plan.Make(f, opts)
 		switch {
 		case err != nil && f.Pids[0].Numbers[0] == 1:
 			inits++
+			continue
+		case err != nil && usual == nil && writesCursor(inNew):
+			cursors++
 			continue
 		case err != nil && usual == nil:
 			worse[generic(err.(plan.Refusals)[0].Reason)]++
@@ -56,13 +60,20 @@ func TestProveInPlace(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d planned in place; %d have a root that is number 1", planned, inits)
+	t.Logf("%d planned in place; of the others %d have a root that is number 1, and %d need the id cursor", planned, inits, cursors)
 	if planned < *proveN/10 {
 		t.Errorf("only %d of %d histories were planned in place", planned, *proveN)
 	}
 	for reason, n := range worse {
 		t.Errorf("%d can only come back in a new namespace: %s", n, reason)
 	}
+}
+
+// writesCursor reports whether a plan takes numbers from an id cursor.
+func writesCursor(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Actors, func(a plan.Actor) bool {
+		return slices.ContainsFunc(a.Ops, func(op plan.Op) bool { return op.Code == plan.Cursor })
+	})
 }
 
 // checkNamed checks that every process with a number in the shared namespace
@@ -74,7 +85,7 @@ func checkNamed(t *testing.T, p *plan.Plan, taken func(int32) bool) {
 			return
 		}
 		if len(op.Numbers) == 0 {
-			t.Fatalf("actor %d gets a number of the kernel's choice", op.Child)
+			t.Fatalf("actor %d (%s, %s) gets a number of the kernel's choice", op.Child, p.Actors[op.Child].Role, p.Actors[op.Child].Why)
 		}
 		if n := op.Numbers[len(op.Numbers)-1]; taken(n) {
 			t.Fatalf("actor %d gets number %d, which is taken", op.Child, n)
