@@ -86,6 +86,7 @@ type collector struct {
 	nsVisible []visibility // of Snapshot.Namespaces
 	userIndex []int        // of Snapshot.UserNamespaces in the forest, or none
 	numbers   []int32      // storage for Pid.Numbers
+	lastComm  string
 
 	root      int32 // the root task
 	rootLevel int
@@ -419,12 +420,22 @@ func (c *collector) describe(i int32) string {
 	return who + " (" + forest.Escape(comm(&t.Comm)) + ")"
 }
 
-func comm(b *[16]byte) string {
+func comm(b *[16]byte) string { return string(commBytes(b)) }
+
+func commBytes(b *[16]byte) []byte {
 	n := bytes.IndexByte(b[:15], 0)
 	if n < 0 {
 		n = 15
 	}
-	return string(b[:n])
+	return b[:n]
+}
+
+// comm is one string for neighbours of one name, as threads and workers are.
+func (c *collector) comm(b *[16]byte) string {
+	if name := commBytes(b); string(name) != c.lastComm {
+		c.lastComm = string(name)
+	}
+	return c.lastComm
 }
 
 func (c *collector) inexact(i int32, reason string) {

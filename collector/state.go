@@ -31,7 +31,7 @@ func (c *collector) addAttributes(out *forest.Task, i int32) error {
 	out.PdeathSignal = t.PdeathSignal
 	out.Subreaper = t.Subreaper
 	out.UID, out.EUID, out.GID, out.EGID = t.UID, t.EUID, t.GID, t.EGID
-	out.Comm = comm(&t.Comm)
+	out.Comm = c.comm(&t.Comm)
 	out.StartTime = t.StartTime
 	if t.SignalFlags&signalGroupExit != 0 {
 		// Without the flag, group_exit_code is 0 or the signal of a stop
