@@ -71,7 +71,8 @@ type Loader struct {
 	pid      int // the root's number here; with Machine this process's
 	scope    Scope
 	target   bpf.PidsTarget
-	watching []link.Link
+	watchers []*ebpf.Program // the first of the variable watchers
+	watching []link.Link     // and what they are attached by
 	// references are the iterators that look for them, if that was asked for.
 	references []*link.Iter
 	passes     uint32
@@ -110,7 +111,7 @@ func open(target Target, ringBytes uint32) (_ *Loader, err error) {
 	if err := l.pin(target); err != nil {
 		return nil, err
 	}
-	if err := l.prepare(target, ringBytes); err != nil {
+	if err := l.prepare(target, ringBytes, true); err != nil {
 		return nil, err
 	}
 	if err := l.begin(target); err != nil {
@@ -138,7 +139,7 @@ func (l *Loader) begin(target Target) error {
 	if target.Unwatched {
 		return nil
 	}
-	return l.watch()
+	return l.needWatchers(true)
 }
 
 // pin opens a pidfd of the process. With Machine it is about none.
@@ -223,6 +224,10 @@ func (l *Loader) Close() error {
 		errs = append(errs, w.Close())
 	}
 	l.watching = nil
+	for _, w := range l.watchers {
+		errs = append(errs, w.Close())
+	}
+	l.watchers = nil
 	for _, it := range l.references {
 		errs = append(errs, it.Close())
 	}

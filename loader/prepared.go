@@ -14,7 +14,7 @@ type Prepared struct {
 // yet. Its errors are those of Open that are not about the process.
 func Prepare(target Target) (*Prepared, error) {
 	p := &Prepared{l: &Loader{pidfd: -1, scope: target.Scope}, target: target}
-	if err := p.l.prepare(target, 0); err != nil {
+	if err := p.l.prepare(target, 0, false); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -50,16 +50,24 @@ func programsOf(scope Scope) []string {
 
 // prepare does all that does not depend on the target, but for a guess at which
 // programs will be used. ringBytes is a power of two, at least a page, or 0 for
-// the default.
-func (l *Loader) prepare(target Target, ringBytes uint32) (err error) {
+// the default. watch attaches the watchers already.
+func (l *Loader) prepare(target Target, ringBytes uint32, watch bool) (err error) {
 	if err := l.makeMaps(target.Types, ringBytes); err != nil {
 		return err
 	}
-	names := programsOf(l.guess())
-	if !target.Unwatched {
-		names = append(names, watchers()...)
+	watching := make(chan error, 1)
+	go func() {
+		var err error
+		if !target.Unwatched {
+			err = l.needWatchers(watch)
+		}
+		watching <- err
+	}()
+	err = l.need(programsOf(l.guess())...)
+	if watchErr := <-watching; err == nil {
+		err = watchErr
 	}
-	if err := l.need(names...); err != nil {
+	if err != nil {
 		return err
 	}
 	if l.ring, err = ringbuf.NewReader(l.coll.Maps[bpf.PidsMapRing]); err != nil {

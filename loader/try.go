@@ -9,7 +9,7 @@ package loader
 func Try(scope Scope, types *Types) (walk, err error) {
 	l := &Loader{pidfd: -1, scope: scope}
 	defer l.Close()
-	if err := l.prepare(Target{Scope: scope, Types: types}, 0); err != nil {
+	if err := l.prepare(Target{Scope: scope, Types: types}, 0, true); err != nil {
 		return nil, err
 	}
 	if scope != Container || l.walkErr != nil {
@@ -17,5 +17,5 @@ func Try(scope Scope, types *Types) (walk, err error) {
 			return l.walkErr, err
 		}
 	}
-	return l.walkErr, l.watch()
+	return l.walkErr, nil
 }

@@ -3,37 +3,41 @@
 package loader
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/cilium/ebpf/link"
 
 	"github.com/pidgraft/pidgraft/bpf"
 	"github.com/pidgraft/pidgraft/collector"
 )
 
-// tracepoints are the programs that count what happens to the target, by the raw
-// tracepoint that each is for.
-var tracepoints = map[string]string{
-	bpf.PidsProgWatchNewtask: "task_newtask",
-	bpf.PidsProgWatchExec:    "sched_process_exec",
-	bpf.PidsProgWatchExit:    "sched_process_exit",
-	bpf.PidsProgWatchSyscall: "sys_exit",
+// watchers are the programs that count what happens to the target, and the raw
+// tracepoint that each is for. The first takes longest to attach: it marks every
+// task of the machine.
+var watchers = []struct{ program, tracepoint string }{
+	{bpf.PidsProgWatchSyscall, "sys_exit"},
+	{bpf.PidsProgWatchNewtask, "task_newtask"},
+	{bpf.PidsProgWatchExec, "sched_process_exec"},
+	{bpf.PidsProgWatchExit, "sched_process_exit"},
 }
 
-func watchers() []string { return slices.Collect(maps.Keys(tracepoints)) }
-
-// watch attaches the watchers.
-func (l *Loader) watch() error {
-	for prog, tracepoint := range tracepoints {
-		w, err := link.AttachRawTracepoint(link.RawTracepointOptions{
-			Name:    tracepoint,
-			Program: l.coll.Programs[prog],
-		})
-		if err != nil {
-			return explain("watch "+tracepoint, err)
+// needWatchers loads those that are not loaded yet, and attaches them if that is
+// wanted. Nothing counts before there is a target.
+func (l *Loader) needWatchers(attach bool) error {
+	for i, w := range watchers {
+		if i == len(l.watchers) {
+			prog, err := l.loadProgram(w.program)
+			if err != nil {
+				return err
+			}
+			l.watchers = append(l.watchers, prog)
 		}
-		l.watching = append(l.watching, w)
+		if !attach || i < len(l.watching) {
+			continue
+		}
+		watching, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: w.tracepoint, Program: l.watchers[i]})
+		if err != nil {
+			return explain("watch "+w.tracepoint, err)
+		}
+		l.watching = append(l.watching, watching)
 	}
 	return nil
 }
