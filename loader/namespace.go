@@ -30,7 +30,6 @@ func (c *cursor) u32() uint32      { return binary.LittleEndian.Uint32(c.take(4)
 func (c *cursor) s32() int32       { return int32(c.u32()) }
 func (c *cursor) u64() uint64      { return binary.LittleEndian.Uint64(c.take(8)) }
 func (c *cursor) id() collector.ID { return collector.ID(c.u64()) }
-func (c *cursor) bytes(dst []byte) { copy(dst, c.take(len(dst))) }
 func (c *cursor) skip(n int)       { c.take(n) }
 func (c *cursor) done(k string) error {
 	switch {
