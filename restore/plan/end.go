@@ -57,8 +57,11 @@ func (p *planner) setPdeath(i int32) {
 		return
 	}
 	after := []Ref{p.nodes[p.nodes[i].leader].arrived}
-	if parent := p.nodes[i].parent; parent != none {
+	if parent := p.nodes[p.nodes[i].leader].parent; parent != none {
 		after = append(after, p.nodes[parent].arrivedKids)
+		if p.waits(parent) != parent {
+			after = append(after, p.lastOf(parent)) // its end would send it
+		}
 	}
 	p.do(i, Op{Code: Pdeath, Child: none, Signal: t.PdeathSignal}, after...)
 }

@@ -185,8 +185,7 @@ func (p *planner) ends() {
 
 // leaveToThreads lets leaders that have ended bear the children of the first
 // thread that lives: they pass to it when the leader ends, and only a leader
-// can adopt (kernel-rules 13). Not those with a parent-death signal: it would
-// be sent at that moment, and when that has passed cannot be seen.
+// can adopt (kernel-rules 13). Parent-death signals are set after that.
 func (p *planner) leaveToThreads() {
 	for i := range p.nodes {
 		nd := &p.nodes[i]
@@ -194,9 +193,6 @@ func (p *planner) leaveToThreads() {
 			continue
 		}
 		heir := &p.nodes[nd.threads[0]]
-		if slices.ContainsFunc(heir.kids, p.feelsDeath) {
-			continue
-		}
 		for _, k := range heir.kids {
 			p.nodes[k].parent = int32(i)
 		}
