@@ -280,7 +280,7 @@ func TestLossIsHealed(t *testing.T) {
 			f.witness(w.PID())
 			f.until("an end of the doubts", func() bool { return !f.Pending() })
 			if test.stream.DropOneIn == 0 && len(f.snapshots) != before {
-				t.Errorf("it took %d more snapshots", len(f.snapshots)-before)
+				t.Errorf("it took more snapshots: %+v", f.snapshots[before:])
 			}
 			if err := f.Drain(); err != nil {
 				t.Error(err)

@@ -128,13 +128,11 @@ func (s *State) describe(o *Object, ns *Namespace, numbers []event.Number) {
 // namespace is the innermost namespace of these numbers, which is made known
 // with its ancestors.
 func (s *State) namespace(numbers []event.Number) *Namespace {
+	for s.retireOther(numbers) {
+	}
 	var parent *Namespace
 	for level, n := range numbers {
 		ns := s.namespaces[n.Namespace]
-		if ns != nil && ns.Inode != n.Inode {
-			s.retireNamespace(ns)
-			ns = nil
-		}
 		if ns == nil {
 			ns = &Namespace{ID: n.Namespace, Inode: n.Inode, Level: level, Parent: parent}
 			s.namespaces[n.Namespace] = ns
@@ -145,6 +143,26 @@ func (s *State) namespace(numbers []event.Number) *Namespace {
 		parent = ns
 	}
 	return parent
+}
+
+// retireOther retires a namespace whose address means another one in these
+// numbers, if there is one. Addresses and inodes both come back, at once and
+// together, so its place in the tree counts too.
+func (s *State) retireOther(numbers []event.Number) bool {
+	var parent *Namespace
+	unknown := false
+	for level, n := range numbers {
+		ns := s.namespaces[n.Namespace]
+		switch {
+		case ns == nil:
+			unknown = true
+		case unknown || ns.Inode != n.Inode || ns.Parent != parent || ns.Level != level:
+			s.retireNamespace(ns)
+			return true
+		}
+		parent = ns
+	}
+	return false
 }
 
 // retireNamespace is for a namespace whose address means another one by now. An

@@ -39,7 +39,7 @@ func FromSnapshot(snap *collector.Snapshot) (*State, error) {
 		s.adopt(t)
 	}
 	for id, o := range s.objects {
-		if numbers := r.numbers(id); o.Namespace == nil && numbers != nil {
+		if numbers := r.numbers(id); o.Namespace == nil && sound(numbers) {
 			s.described(id, numbers)
 		}
 	}
@@ -55,7 +55,7 @@ func FromSnapshot(snap *collector.Snapshot) (*State, error) {
 func (s *State) hold(id collector.ID, r *reader) {
 	p := r.pids[id]
 	numbers := r.numbers(id)
-	if p == nil || numbers == nil || !p.HasPID && !p.HasTGID && !p.HasPGID && !p.HasSID {
+	if p == nil || !sound(numbers) || !p.HasPID && !p.HasTGID && !p.HasPGID && !p.HasSID {
 		return
 	}
 	if o := s.objects[id]; o != nil && (o.Carrier != nil || !p.HasPID) {

@@ -64,7 +64,7 @@ func (s *State) Put(t event.Task) {
 	case t.Pid == 0:
 		s.Remove(t.ID, t.StartTime)
 		return
-	case t.Process == 0 || t.Group == 0 || t.Session == 0 || len(t.Numbers) == 0:
+	case t.Process == 0 || t.Group == 0 || t.Session == 0 || !sound(t.Numbers):
 		// Read in the middle of its release: its end will be told.
 		return
 	}
@@ -99,6 +99,21 @@ func (s *State) Put(t event.Task) {
 	own.Process.Subreaper = t.Subreaper
 	own.fill(t)
 	s.adopt(own)
+}
+
+// sound reports whether numbers can be those of a pid object.
+func sound(numbers []event.Number) bool {
+	for i, n := range numbers {
+		if n.Namespace == 0 {
+			return false
+		}
+		for _, above := range numbers[:i] {
+			if above.Namespace == n.Namespace {
+				return false
+			}
+		}
+	}
+	return len(numbers) > 0
 }
 
 func (t *Task) fill(e event.Task) {
