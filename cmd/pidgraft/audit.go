@@ -109,7 +109,7 @@ func (a *auditing) open() (record.Header, error) {
 		return h, err
 	}
 	if a.views, err = events.OpenProc(a.proc); err != nil {
-		return h, err
+		return h, usageError{err}
 	}
 	if a.live, err = events.Open(target, loader.StreamOptions{DropOneIn: a.dropOneIn}); err != nil {
 		return h, err
