@@ -13,6 +13,8 @@ import (
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pidgraft/pidgraft/internal/require"
 )
 
 // objectBTF is BTF with every kind of type that C has, small enough to be
@@ -34,9 +36,10 @@ func objectBTF(t testing.TB) []byte {
 // kernelBTF is that of the running kernel.
 func kernelBTF(t testing.TB) []byte {
 	t.Helper()
+	require.Feature(t, require.BTF)
 	raw, err := os.ReadFile("/sys/kernel/btf/vmlinux")
 	if err != nil {
-		t.Skip("needs a kernel with BTF: ", err)
+		t.Fatal(err)
 	}
 	return raw
 }
