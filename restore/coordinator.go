@@ -52,7 +52,18 @@ func startCoordinator(m *shared, opts *Options) (*coordinator, error) {
 		ended: make(chan struct{}),
 	}
 	c.cmd = stubCommand(binary, m.file, read, c.bell)
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = input(opts.Stdin), output(opts.Stdout), output(opts.Stderr)
+	stdin := opts.Stdin
+	if opts.nullStdio() { // standard output and error become what it is
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			c.life.Close()
+			c.bell.Close()
+			return nil, err
+		}
+		defer null.Close()
+		stdin = null
+	}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = input(stdin), output(opts.Stdout), output(opts.Stderr)
 	if err := startStub(c.cmd); err != nil {
 		c.life.Close()
 		c.bell.Close()

@@ -354,6 +354,9 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 	if g.opts.Detach {
 		hdr.Flags |= stub.Detach
 	}
+	if g.opts.nullStdio() {
+		hdr.Flags |= stub.NullStdio
+	}
 	if g.cgroup != "" {
 		hdr.Flags |= stub.InPlace
 		hdr.Cgroup = d.text(g.cgroup)

@@ -38,8 +38,10 @@ type Options struct {
 	// inwards, joined by "/") and PIDGRAFT_COMM. Empty: tasks hold.
 	Exec string
 	// Stdin, Stdout and Stderr are what programs get; nil is /dev/null.
-	// Held tasks keep none of them open.
+	// Held tasks keep none of them open. Detached, programs get /dev/null
+	// for all three, unless KeepStdio; Stdout is for the report only then.
 	Stdin, Stdout, Stderr *os.File
+	KeepStdio             bool
 
 	// Verify, if not nil, is asked whether the forest below process pid (a
 	// number of this process's namespace; the forest's root) is what it
@@ -85,3 +87,6 @@ func (o *Options) reportMax() int {
 	}
 	return o.ReportMax
 }
+
+// nullStdio reports whether programs get /dev/null.
+func (o *Options) nullStdio() bool { return o.Detach && o.Exec != "" && !o.KeepStdio }

@@ -22,6 +22,7 @@ type restoring struct {
 	detach  bool
 	pidfile string
 	exec    string
+	stdio   bool
 	verify  bool
 	memory  *choice
 	types   types
@@ -52,7 +53,8 @@ nothing is.
 The tasks do not run what ran in the original: they hold. --exec runs a
 command by /bin/sh in every process once all are in place, as the process's
 own user, with its identity in PIDGRAFT_PID, _TGID, _PGID, _SID, _PPID,
-_NUMBERS, _COMM and _TASK.
+_NUMBERS, _COMM and _TASK. With -d it has /dev/null as standard input, output
+and error, unless --keep-stdio is given.
 
 --pidns=current puts the image of a subtree back into the pid namespace that
 this command is in, beside what else is there: every number that the forest
@@ -85,6 +87,7 @@ begins (docs/capabilities.md).`,
 	fs.BoolVarP(&r.detach, "detach", "d", false, "leave when the forest is there, and print its root's number")
 	fs.StringVar(&r.pidfile, "pidfile", "", "write the root's number to `FILE`")
 	fs.StringVar(&r.exec, "exec", "", "run `CMD` in every process")
+	fs.BoolVar(&r.stdio, "keep-stdio", false, "with -d, let CMD have this command's standard input, output and error")
 	fs.BoolVar(&r.verify, "verify", true, "compare the forest with the image before letting it live")
 	fs.Var(r.pidns, "pidns", "`new`: in a new pid namespace; current: in this one")
 	fs.Var(r.pids, "pids", "`exact`: the numbers of the image; any: new ones")
@@ -135,7 +138,7 @@ func (r *restoring) run(from source) error {
 
 func (r *restoring) options(f *forest.Forest, from source, v *verification, signals <-chan os.Signal) restore.Options {
 	o := restore.Options{
-		Detach: r.detach, Exec: r.exec,
+		Detach: r.detach, Exec: r.exec, KeepStdio: r.stdio,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Success: r.success, Signals: signals, ReportMax: r.reportMax(),
 	}

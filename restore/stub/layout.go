@@ -26,6 +26,7 @@ const (
 	Exec      = 4
 	RootEnded = 8
 	InPlace   = 16
+	NullStdio = 32
 )
 
 // Plan.Commit: done, that is reported.

@@ -42,6 +42,16 @@ static void arrive(struct op *op)
 		bell();
 }
 
+/* In the table that all share: what programs of a detached forest get. */
+static void null_stdio(void)
+{
+	int fd;
+
+	for (fd = 1; fd <= 2; fd++)
+		if (sys3(__NR_dup3, 0, fd, 0) < 0)
+			sys1(__NR_close, fd);
+}
+
 static int write_report(void)
 {
 	const char *at = (const char *)(PLAN_ADDR + load(&PLAN->report));
@@ -136,6 +146,8 @@ static void commit(void)
 		sys2(__NR_prctl, PR_SET_PDEATHSIG, pdeath);
 	if (!write_report())
 		quit(EXIT_REPORT);
+	if (PLAN->flags & PLAN_NULL_STDIO)
+		null_stdio();
 	store(&PLAN->commit, COMMIT_DONE);
 	futex_wake(&PLAN->commit);
 	bell();

@@ -36,6 +36,7 @@ typedef unsigned long long u64;
 #define PLAN_EXEC	4u	/* held leaders run a program at the commit */
 #define PLAN_ROOT_ENDED	8u	/* the root below the holder is a zombie */
 #define PLAN_IN_PLACE	16u	/* in the namespace of the restorer: place.c */
+#define PLAN_NULL_STDIO	32u	/* after the report, 1 and 2 become what 0 is */
 
 /* struct plan, commit */
 #define COMMIT_NONE	0u
