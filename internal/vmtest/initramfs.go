@@ -100,7 +100,7 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 		return err
 	}
 	for name, pkg := range map[string]string{"init": "./internal/vmtest/init", "pidgraft": "./cmd/pidgraft"} {
-		if _, err := i.goTool(ctx, "build", "-o", i.built(name), pkg); err != nil {
+		if _, err := i.goTool(ctx, "build", "-ldflags=-s -w", "-o", i.built(name), pkg); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,7 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 		}
 		rel = filepath.ToSlash(rel)
 		binary := strings.ReplaceAll(rel, "/", "-") + ".test"
-		if _, err := i.goTool(ctx, "test", "-c", "-o", i.built(binary), "./"+rel); err != nil {
+		if _, err := i.goTool(ctx, "test", "-c", "-ldflags=-s -w", "-o", i.built(binary), "./"+rel); err != nil {
 			return err
 		}
 		i.plan.Tests = append(i.plan.Tests, guest.Test{
