@@ -23,6 +23,9 @@ func TestChoose(t *testing.T) {
 	if one, err := choose("6.12-arm64"); err != nil || len(one) != 1 || one[0].arch != "arm64" {
 		t.Errorf("%v, %v", one, err)
 	}
+	if two, err := choose("newest,5.10"); err != nil || len(two) != 2 || two[1].name != "5.10" {
+		t.Errorf("%v, %v", two, err)
+	}
 	if some, err := choose("6"); err == nil {
 		t.Errorf("KERNEL=6 is %v", some)
 	}

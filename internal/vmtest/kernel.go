@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,19 +38,24 @@ var kernels = []kernel{
 // userSuite is where the programs of a guest are from.
 const userSuite = "trixie"
 
-// choose gives the kernels of that name, all for "".
-func choose(name string) ([]kernel, error) {
-	var names []string
-	for _, k := range kernels {
-		if k.name == name {
-			return []kernel{k}, nil
-		}
-		names = append(names, k.name)
-	}
-	if name == "" {
+// choose gives the kernels of these names, separated by commas; all for "".
+func choose(names string) ([]kernel, error) {
+	if names == "" {
 		return kernels, nil
 	}
-	return nil, fmt.Errorf("KERNEL=%s is not in the matrix: %s", name, strings.Join(names, ", "))
+	var chosen []kernel
+	for name := range strings.SplitSeq(names, ",") {
+		n := slices.IndexFunc(kernels, func(k kernel) bool { return k.name == name })
+		if n < 0 {
+			var all []string
+			for _, k := range kernels {
+				all = append(all, k.name)
+			}
+			return nil, fmt.Errorf("KERNEL=%s is not in the matrix: %s", name, strings.Join(all, ", "))
+		}
+		chosen = append(chosen, kernels[n])
+	}
+	return chosen, nil
 }
 
 // image gives the path of the kernel's image in the cache, which it gets by apt

@@ -27,7 +27,7 @@ const packageTimeout = 20 * time.Minute
 
 func main() {
 	var r run
-	flag.StringVar(&r.kernel, "kernel", "", "the one kernel to boot, by its name in docs/vmtest.md")
+	flag.StringVar(&r.kernel, "kernel", "", "the kernels to boot, by name, separated by commas; all if there is none")
 	flag.StringVar(&r.pattern, "run", "", "the tests to run, as of go test -run")
 	flag.BoolVar(&r.long, "long", false, "run the tests without -short")
 	flag.IntVar(&r.parallel, "parallel", runtime.NumCPU(), "how many guests to run at a time")
