@@ -27,7 +27,7 @@ demo: build ## dump, kill and restore a forest and a container, as root
 	@scripts/test-deps runc bubblewrap busybox-static || true
 	@go run ./internal/demo ./pidgraft
 
-test: test-deps lint test-pure test-native vmtest generate-check vulncheck ## everything that must hold, as root
+test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
 
 bench: ## dump against ps, restore against a bare loop of clone3, as root
 	go run ./internal/bench

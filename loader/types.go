@@ -82,7 +82,9 @@ func runningTypes() *btf.Spec {
 }
 
 // optional are the fields that kernels may lack: bpf/kernel.h does without.
-var optional = map[string]bool{"task_struct.__state": true, "pid_namespace.pid_max": true}
+var optional = map[string]bool{
+	"task_struct.__state": true, "pid_namespace.pid_max": true, "tty_struct.ctrl": true,
+}
 
 // checkTypes holds types against what the programs read (which their own BTF
 // says), and against the running kernel's, if those are known: with another

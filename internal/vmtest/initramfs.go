@@ -171,23 +171,27 @@ func (i *initramfs) addPackage(a *archive, dir string) error {
 	return nil
 }
 
-// addTestdata adds every testdata directory, and the schemas: tests look at those
-// of other packages, too.
+// addTestdata adds every testdata directory, the schemas and the BPF objects:
+// tests look at those of other packages, too.
 func (i *initramfs) addTestdata(a *archive) error {
 	return filepath.WalkDir(i.root, func(file string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
+		if err != nil {
 			return err
-		}
-		if name := d.Name(); name == ".git" {
-			return fs.SkipDir
-		} else if name != "testdata" && name != "schema" {
-			return nil
 		}
 		rel, err := filepath.Rel(i.root, file)
 		if err != nil {
 			return err
 		}
-		a.tree(path.Join(sourceDir, filepath.ToSlash(rel)), file)
-		return fs.SkipDir
+		to := path.Join(sourceDir, filepath.ToSlash(rel))
+		switch name := d.Name(); {
+		case name == ".git":
+			return fs.SkipDir
+		case d.IsDir() && (name == "testdata" || name == "schema"):
+			a.tree(to, file)
+			return fs.SkipDir
+		case filepath.Ext(name) == ".o":
+			a.copy(to, file)
+		}
+		return nil
 	})
 }
