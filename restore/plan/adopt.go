@@ -166,7 +166,7 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 	}
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
 	yn := &p.nodes[y]
-	yn.parent, yn.group = t, p.now(t).curGroup
+	yn.parent, yn.group = t, forest.Null // any
 	yn.session, yn.passing = p.need(k), true
 	p.nodes[k].late = y
 	p.bearAs(t, y)

@@ -252,8 +252,14 @@ func (p *planner) ready(t, k int32) bool {
 		}
 		return g == 0 || p.canFound(g)
 	}
-	return g == 0 || p.now(via).curGroup == g ||
-		p.sees(via, g) && p.now(via).curSession == s && p.canFound(g)
+	if g == 0 || p.now(via).curGroup == g || p.sees(via, g) && p.now(via).curSession == s && p.canFound(g) {
+		return true
+	}
+	if _, kept := p.keepers[keeperKey{carrierKey{via, nd.session, nd.signal}, g}]; kept {
+		return true
+	}
+	bySelf, byParent := p.canBring(p.nodes[via].leader, g)
+	return bySelf || byParent
 }
 
 // missing is the init of the namespace that a must enter to bear k, if that is
@@ -348,6 +354,11 @@ func (p *planner) bear(t int32, at int) {
 	}
 	if init := p.missing(p.via(t), k); init != none {
 		p.bearAhead(t, at, init)
+	}
+	if g := p.birthGroup(k); g > 0 && !p.canFound(g) {
+		if n := p.nodeOf(g); n != none && n < p.tasks && !p.nodes[n].born {
+			p.bearAhead(t, at, n)
+		}
 	}
 	via, s := p.via(t), p.need(k)
 	if via != t && !p.canAdopt(t, via, k) {

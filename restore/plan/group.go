@@ -72,7 +72,7 @@ func (p *planner) wantOf(i int32) forest.Tag {
 // birthGroup is the group that k cannot see and is to be born in, or 0.
 func (p *planner) birthGroup(k int32) forest.Tag {
 	nd := &p.nodes[k]
-	if nd.task == none && !nd.leads && !p.sees(k, nd.group) {
+	if nd.task == none && !nd.leads && nd.group != forest.Null && !p.sees(k, nd.group) {
 		return nd.group
 	}
 	return nd.want
@@ -171,22 +171,33 @@ func (p *planner) keepGroup(n int32) {
 	}
 }
 
-// bring puts process n into group g for now, if that can be done and undone,
-// so that a child can inherit it.
-func (p *planner) bring(n int32, g forest.Tag) bool {
+// canBring reports whether process n can be put into group g for now, and out
+// of it again, and by whom: itself, or its parent.
+func (p *planner) canBring(n int32, g forest.Tag) (bySelf, byParent bool) {
 	nd := &p.nodes[n]
 	parent := nd.curParent
 	if p.isInit(n) && g > 0 && g != nd.tag && p.f.Encloses(int(nd.ns), p.f.Pid(g).Namespace) {
-		return false // it could never be ended in between (kernel-rules 23)
+		return false, false // it could never be ended in between (kernel-rules 23)
 	}
-	bySelf := p.sees(n, g)
-	byParent := parent != none && p.sees(parent, g) && p.now(parent).curSession == nd.curSession
-	if nd.founded || !bySelf && !byParent || !p.canFound(g) || !p.inSession(g, nd.curSession) {
-		return false
+	bySelf = p.sees(n, g)
+	byParent = parent != none && p.sees(parent, g) && p.now(parent).curSession == nd.curSession
+	if nd.founded || !p.canFound(g) || !p.inSession(g, nd.curSession) {
+		return false, false
 	}
 	if nd.task != none && !nd.leads && g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
-		return false // it could not come to its own group again
+		return false, false // it could not come to its own group again
 	}
+	return bySelf, byParent
+}
+
+// bring puts process n into group g for now, if that can be done and undone,
+// so that a child can inherit it.
+func (p *planner) bring(n int32, g forest.Tag) bool {
+	bySelf, byParent := p.canBring(n, g)
+	if !bySelf && !byParent {
+		return false
+	}
+	parent := p.nodes[n].curParent
 	p.keepGroup(n)
 	ref, ok := p.found(g)
 	if !ok || p.nodes[n].curGroup == g {
@@ -227,7 +238,7 @@ func (p *planner) canGive(parent, k int32) bool {
 // since it cannot see it: before the parent leaves the session, or last of all.
 func (p *planner) giveGroup(k int32) {
 	nd := &p.nodes[k]
-	if !nd.leads && nd.curGroup != nd.group && !p.sees(k, nd.group) && !p.moves(k) {
+	if !nd.leads && nd.group != forest.Null && nd.curGroup != nd.group && !p.sees(k, nd.group) && !p.moves(k) {
 		p.gifts = append(p.gifts, k)
 	}
 }
@@ -305,6 +316,9 @@ func (p *planner) found(g forest.Tag) (Ref, bool) {
 		if n = p.bearGroupGhost(g); n == none {
 			return noRef, false
 		}
+	}
+	if !p.nodes[n].founded {
+		p.keepGroup(n)
 	}
 	nd := &p.nodes[n]
 	if !nd.founded {
