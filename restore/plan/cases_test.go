@@ -98,6 +98,26 @@ var cases = []struct {
 		m.reap(init, b)
 		m.setsid(init)
 	}},
+	{"a group is led by a younger child's child, and cannot be seen from an elder child's namespace", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.setsid(a)
+		b := m.fork(a, 0)
+		c := m.fork(b, 0)
+		m.join(c, 0, 0)
+		init := m.fork(c, model.NewPID)
+		m.exit(c)
+		m.exit(a)
+		_ = init
+	}},
+	{"a founder bears children in the group it founded and in the one it left", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		early := m.fork(root, model.NewPID)
+		m.join(a, 0, 0)
+		m.fork(early, 0)
+		m.join(root, 0, 0)
+		later := m.fork(root, model.NewPID)
+		m.fork(later, 0)
+	}},
 	{"a child's exit signal has stopped its parent", forest.Container, func(m machine, root model.TaskID) {
 		a := m.fork(root, 0)
 		m.exit(m.forkSignal(a, 0, 19))
