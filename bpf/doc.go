@@ -13,6 +13,11 @@
 // The same source makes a second object, LoadLocked, for kernels that are locked
 // down to confidentiality: see LOCKED_DOWN in kernel.h.
 //
+// LoadAudit is the object of the auditor: programs that send an event whenever
+// something happens to a task (hooks.h, event.h; docs/design/audit.md). It shares
+// kernel.h and target.h and nothing else; what it alone reads of the kernel is
+// in kernel_audit.h.
+//
 // Contract: package loader is the only user. One little-endian object serves
 // amd64 and arm64: no header of the machine that compiles is included, and what
 // depends on the architecture is found out when the object is loaded.

@@ -12,4 +12,8 @@
 // What comes out is one pass, taken without locks: it can contradict itself
 // when the target changed meanwhile. Changes says whether it did, as far as the
 // watchers can tell; collector.Cut makes both into a consistent forest.
+//
+// Follow is the other way to look: a Stream of events about the tasks of a
+// namespace as they happen. There a full ring does lose, and counts what it
+// lost; package audit/follow makes up for it.
 package loader

@@ -235,12 +235,16 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 	return errors.Join(err, auditor.Summary(), a.out.flush())
 }
 
+// sameSignal is how soon after another an INT is the same one told twice, as
+// timeout(1) does: to the process, and to its group.
+const sameSignal = 200 * time.Millisecond
+
 // stopOn ends a context with the first INT or TERM, and the process with an INT
 // after that, whatever it is waiting for. Other signals are passed on.
 func stopOn(signals <-chan os.Signal, cancel func()) <-chan os.Signal {
 	others := make(chan os.Signal, cap(signals))
 	go func() {
-		stopping := false
+		var stopping time.Time
 		for s := range signals {
 			switch {
 			case s != syscall.SIGINT && s != syscall.SIGTERM:
@@ -248,10 +252,10 @@ func stopOn(signals <-chan os.Signal, cancel func()) <-chan os.Signal {
 				case others <- s:
 				default: // one of its kind is waiting
 				}
-			case !stopping:
-				stopping = true
+			case stopping.IsZero():
+				stopping = time.Now()
 				cancel()
-			case s == syscall.SIGINT:
+			case s == syscall.SIGINT && time.Since(stopping) > sameSignal:
 				os.Exit(exitInterrupted)
 			}
 		}
