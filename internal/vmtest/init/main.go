@@ -41,6 +41,10 @@ func run() error {
 	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
 		return fmt.Errorf("busybox --install: %w\n%s", err, out)
 	}
+	// As systemd has it; the kernel's own, with so few processors, is 32768.
+	if err := os.WriteFile("/proc/sys/kernel/pid_max", []byte("4194304"), 0); err != nil {
+		return err
+	}
 	// Kernel messages would cut lines of the tests in two: emergencies only.
 	if err := os.WriteFile("/proc/sys/kernel/printk", []byte("1"), 0); err != nil {
 		return err
