@@ -140,7 +140,8 @@ func dropPtrace() error {
 // However fast processes come and go, none of them is called hidden.
 func TestNoFalseAlarms(t *testing.T) {
 	for _, whole := range []bool{false, true} {
-		w := churn.Random(t, 3, 40, 2000, -1)
+		tasks, births := workload()
+		w := churn.Random(t, 3, tasks, births, -1)
 		target := loader.Target{PID: w.PID(), Scope: loader.Container}
 		if whole {
 			target = loader.Target{Scope: loader.Machine}

@@ -32,6 +32,15 @@ var (
 
 func TestMain(m *testing.M) { os.Exit(leak.Checked(m, churn.Close, testforest.Close).Run()) }
 
+// workload is how many tasks do this and that, and how many births a second go
+// on beside. A guest has one processor, and one that counts its instructions.
+func workload() (tasks, births int) {
+	if require.InGuest() {
+		return 20, 200
+	}
+	return 60, 2000
+}
+
 // follower is a live namespace being followed.
 type follower struct {
 	*follow.Follower
@@ -217,7 +226,8 @@ func TestStateIsTheKernels(t *testing.T) {
 	require.Feature(t, require.BTF)
 	require.Feature(t, require.ProbeReads)
 	cg, dir := newCgroup(t)
-	w := churn.Random(t, 1, 60, 0, int(dir.Fd()))
+	tasks, _ := workload()
+	w := churn.Random(t, 1, tasks, 0, int(dir.Fd()))
 	defer w.Stop() // before the cgroup goes
 	f := start(t, w.PID(), loader.StreamOptions{}, follow.Options{Heal: true, Reconcile: time.Second})
 	for range *moments {
@@ -265,7 +275,8 @@ func TestLossIsHealed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cg, dir := newCgroup(t)
-			w := churn.Random(t, 1, 60, 2000, int(dir.Fd()))
+			tasks, births := workload()
+			w := churn.Random(t, 1, tasks, births, int(dir.Fd()))
 			defer w.Stop() // before the cgroup goes
 			f := start(t, w.PID(), test.stream, follow.Options{Heal: true})
 			begun := time.Now()
