@@ -84,8 +84,10 @@ func parseStatus(text string) procTask {
 			p.comm = value
 		case "State":
 			p.state, _, _ = strings.Cut(value, " ")
-			if p.state == "R" {
-				p.state = "S" // on its way to sleep: both are a running task
+			// R: on its way to sleep. I: an init that waits for the last of
+			// its namespace, S before 7.x and the 6.12 of late 2026.
+			if p.state == "R" || p.state == "I" {
+				p.state = "S"
 			}
 		case "Tgid":
 			p.tgid = atoi(value)
