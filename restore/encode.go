@@ -384,14 +384,23 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 		op.Flags |= plan.Pidfd // to end it by
 		g.encodeOp(&ops[i], &op, d)
 	}
+	beside := g.besides()
 	for a := range g.plan.Actors {
 		actors[a] = stub.Actor{First: g.first[a], Count: uint32(len(g.plan.Actors[a].Ops)), Pidfd: -1, UserFd: -1, NsFd: -1}
+		if beside[a] {
+			actors[a].Beside = 1
+		}
 		for i := range g.plan.Actors[a].Ops {
 			op := &g.plan.Actors[a].Ops[i]
 			out := &ops[g.first[a]+uint32(i)]
 			if op.Code == plan.Hold && g.runs(a) {
 				g.encodeProgram(out, op, a, env, d)
 				continue
+			}
+			if op.Code == plan.Clone && beside[op.Child] {
+				withFD := *op
+				withFD.Flags |= plan.Pidfd // to end it by
+				op = &withFD
 			}
 			g.encodeOp(out, op, d)
 			if op.Code == plan.Pdeath && (a == plan.Init || int32(a) == g.committer) {

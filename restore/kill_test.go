@@ -37,6 +37,12 @@ func playRole(role string) int {
 		opts.Memory = OwnMemory
 	case "own":
 		opts.Memory = OwnMemory
+	case "besides":
+		s = besides(nil, func(s *script, made plan.Ref) []plan.Ref {
+			s.clone("init", "a", 0, 7)
+			s.hold("a") // so that this is never done
+			return []plan.Ref{s.await("init", "a", 7, made)}
+		})
 	case "pdeath":
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return 1

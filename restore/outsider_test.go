@@ -5,11 +5,13 @@ package restore
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -78,4 +80,50 @@ func TestOutsiderGivenUp(t *testing.T) {
 			}
 		})
 	})
+}
+
+// besides is a forest that needs a user namespace made outside of it: a helper
+// of the outsider makes it, keeps it, and ends. It waits inside for what after
+// says.
+func besides(t testing.TB, after func(s *script, made plan.Ref) []plan.Ref) *script {
+	s := newScript(t)
+	s.forest.UserNamespaces = append(s.forest.UserNamespaces, forest.UserNamespace{
+		UIDMap: []forest.Extent{{First: 0, Parent: 0, Count: 1}}, GIDMap: []forest.Extent{{First: 0, Parent: 0, Count: 1}},
+	})
+	s.plan.Births = append(s.plan.Births, plan.Op{Code: plan.Clone, Child: s.actor("outsider"), Signal: forest.SIGCHLD})
+	s.clone("outsider", "h", plan.Pidfd)
+	made := s.do("h", plan.Op{Code: plan.UnshareUser, Child: -1, Number: 1})
+	s.do("h", plan.Op{Code: plan.Keep, Child: -1}, after(s, made)...)
+	s.exit("h", 0)
+	s.reap("outsider", "h", 0)
+	s.exit("outsider", 0)
+	s.hold("init")
+	return s
+}
+
+// A change of user namespace takes a parent-death signal away, so a helper
+// outside of the new namespace that has made one could outlive all that failed.
+func TestHelperOutsideEnds(t *testing.T) {
+	eachMemory(t, func(t *testing.T, opts Options) {
+		besides(t, func(*script, plan.Ref) []plan.Ref { return nil }).look(opts, func(int, map[string]procTask) {})
+		s := besides(t, func(s *script, made plan.Ref) []plan.Ref {
+			failed := s.clone("init", "a", 0, 1)
+			s.plan.Actors[plan.Init].Ops[failed.Op].After = []plan.Ref{made}
+			s.hold("a")
+			return []plan.Ref{failed}
+		})
+		s.fails(context.Background(), opts, "clone3: EEXIST")
+	})
+}
+
+// TestHelperOutsideEndsKilled is the same with the coordinator killed while the
+// helper waits, before and after it made a user namespace.
+func TestHelperOutsideEndsKilled(t *testing.T) {
+	requireRoot(t)
+	for range 20 {
+		outcome := killAt(t, "besides", 2, time.Duration(rand.Int64N(int64(30*time.Millisecond))))
+		if outcome != "nothing" || t.Failed() {
+			t.Fatalf("it left %s", outcome)
+		}
+	}
 }

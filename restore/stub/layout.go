@@ -73,7 +73,7 @@ type Actor struct {
 	Pid          int32
 	Pidfd        int32
 	UserFd, NsFd int32 // what it kept, or -1
-	_            uint32
+	Beside       uint32
 }
 
 // IDs are the operands of set-ids, and the owner of a new user namespace.

@@ -160,6 +160,43 @@ static void reap_init(s32 pid)
 	store(&PLAN->init_ended, 1);
 }
 
+/*
+ * What lives beside the new namespace does not end with it, and one that is just
+ * changing its credentials not with its parent either. All of it comes here.
+ */
+static void end_beside(void)
+{
+	struct actor *actor;
+	u32 i;
+
+	for (i = 0; i < PLAN->nactors; i++) {
+		actor = actor_at(i);
+		if (actor->beside && load(&actor->pidfd) >= 0)
+			sys4(__NR_pidfd_send_signal, actor->pidfd, SIGKILL, 0,
+			     0);
+	}
+}
+
+/* Whoever was being made when its maker was killed is here by the next round. */
+static void bury(s32 init)
+{
+	s32 status = 0;
+	long got;
+
+	for (;;) {
+		end_beside();
+		got = sys4(__NR_wait4, -1, &status, __WALL, 0);
+		if (got == -EINTR)
+			continue;
+		if (got < 0)
+			return;
+		if (got == init) {
+			PLAN->init_status = status;
+			store(&PLAN->init_ended, 1);
+		}
+	}
+}
+
 /* All that the coordinator made. Their numbers stay theirs until reaped. */
 noreturn static void abort_forest(struct actor *init)
 {
@@ -178,7 +215,7 @@ noreturn static void abort_forest(struct actor *init)
 			sys4(__NR_pidfd_send_signal, actor_at(op->child)->pidfd,
 			     SIGKILL, 0, 0);
 	}
-	reap_init(init->pid);
+	bury(init->pid);
 	quit(EXIT_STUB);
 }
 

@@ -98,6 +98,7 @@ const struct entry layout[]
 	FIELD(actor, pidfd),
 	FIELD(actor, user_fd),
 	FIELD(actor, ns_fd),
+	FIELD(actor, beside),
 	FIELD(ids, uid),
 	FIELD(ids, gid),
 	FIELD(ids, euid),

@@ -128,7 +128,7 @@ struct actor {
 	s32 pidfd;	/* in the table that all share, or -1 */
 	s32 user_fd;	/* likewise: its user namespace, if kept */
 	s32 ns_fd;	/* its active pid namespace */
-	u32 pad;
+	u32 beside;	/* it lives outside of Init's namespace */
 };
 
 struct ids {

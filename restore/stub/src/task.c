@@ -19,8 +19,9 @@ long undumpable(void)
 }
 
 /*
- * What the coordinator made dies with it. It may have died already, so ask:
- * an init has no parent number to compare.
+ * What the coordinator made dies with it, and so does what an outsider made
+ * beside it. It may have died already, so ask: an init has no parent number to
+ * compare.
  */
 static void guard(u32 self)
 {
@@ -40,16 +41,6 @@ void arm(u32 self)
 	guard(self);
 	store(&PLAN->armed, 1);
 	futex_wake(&PLAN->armed);
-}
-
-static int is_outsider(u32 self)
-{
-	u32 i;
-
-	for (i = 1; i < PLAN->nbirths; i++)
-		if (op_at(i)->child == (s32)self)
-			return 1;
-	return 0;
 }
 
 static u64 clone_flags(const struct op *op)
@@ -344,7 +335,7 @@ noreturn void run(u32 self)
 		stand_guard();
 	if (self == PLAN->committer)
 		arm(self);
-	else if (is_outsider(self))
+	else if (actor->beside)
 		guard(self);
 	for (i = actor->first;; i++) {
 		op = op_at(i);
@@ -365,6 +356,10 @@ noreturn void run(u32 self)
 			fail(self, i, error);
 			park();
 		}
+		/* a change of credentials takes the signal away */
+		if (actor->beside &&
+		    (op->code == OP_UNSHARE_USER || op->code == OP_JOIN_USER))
+			guard(self);
 		publish(op, OP_DONE);
 	}
 }
