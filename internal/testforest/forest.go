@@ -101,6 +101,12 @@ func (f *Forest) start() (err error) {
 	if err := f.enlist(a, false); err != nil {
 		return err
 	}
+	// A test in the background of a shell, or under nohup, ignores some.
+	for _, sig := range []string{"HUP", "INT", "QUIT"} {
+		if err := f.Do(outsideName + " ignore " + sig + " dfl"); err != nil {
+			return err
+		}
+	}
 	return f.Do(outsideName + " subreaper 1")
 }
 

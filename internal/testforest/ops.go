@@ -258,8 +258,15 @@ func (f *Forest) unshare(a *actor, args []string) error {
 	if !ok {
 		return errUsage
 	}
-	return a.run(unix.SYS_UNSHARE, flag)
+	if err := a.run(unix.SYS_UNSHARE, flag); err != nil {
+		return err
+	}
+	return a.setDumpable()
 }
+
+// setDumpable undoes what a change of credentials does to a task's memory, so
+// that what others may do with the task depends on ids and capabilities alone.
+func (a *actor) setDumpable() error { return a.run(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1) }
 
 func (f *Forest) setns(a *actor, args []string) error {
 	b, err := f.actor(args[0])
@@ -279,7 +286,7 @@ func (f *Forest) setns(a *actor, args []string) error {
 		return err
 	}
 	err = a.run(unix.SYS_SETNS, fd, flag)
-	return errors.Join(err, a.run(unix.SYS_CLOSE, fd))
+	return errors.Join(err, a.run(unix.SYS_CLOSE, fd), a.setDumpable())
 }
 
 func (a *actor) mapFile(which string) string {
@@ -312,6 +319,9 @@ func (f *Forest) exec(a *actor, _ []string) error {
 	const program = 5
 	empty := base + 7
 	if err := a.run(unix.SYS_EXECVEAT, program, empty, base+at, base+at+16, unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	if err := a.setDumpable(); err != nil {
 		return err
 	}
 	if err := a.readLevels(); err != nil {

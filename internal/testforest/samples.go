@@ -62,6 +62,12 @@ func Samples() []Sample {
 			a fork b
 			a2 fork c
 			a2 fork d`},
+		{Name: "dead-leader-of-init", Script: `
+			outside fork init newpid
+			init thread i2
+			init thread i3
+			init fork a
+			init exit-thread 5`},
 		{Name: "dead-leader", Script: `
 			outside fork init newpid
 			init fork a

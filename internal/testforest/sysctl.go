@@ -70,8 +70,7 @@ func Release() int {
 	return major*100 + minor
 }
 
-// setIDs sets the ids of one task, group first. Its memory stays dumpable, so
-// that what others may do with the task depends on ids and capabilities alone.
+// setIDs sets the ids of one task, group first.
 func (f *Forest) setIDs(a *actor, args []string) error {
 	var ids [4]int64 // uid, euid, gid, egid
 	for i := range ids {
@@ -83,8 +82,11 @@ func (f *Forest) setIDs(a *actor, args []string) error {
 	if err := a.run(unix.SYS_SETRESGID, ids[2], ids[3], ids[3]); err != nil {
 		return err
 	}
+	if err := a.setDumpable(); err != nil {
+		return err
+	}
 	err := a.run(unix.SYS_SETRESUID, ids[0], ids[1], ids[1])
-	return errors.Join(err, a.run(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1))
+	return errors.Join(err, a.setDumpable())
 }
 
 // Attributes are what a task says of itself because /proc does not.

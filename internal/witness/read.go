@@ -296,7 +296,8 @@ func (t Task) readMaps(tgid int) error {
 }
 
 // relation is a group or session of a task. In a subtree its leader may be a
-// task outside, with a number in the root namespace or without.
+// task outside, with a number in the root namespace, which a restore keeps as
+// that of a ghost, or without.
 func (r *reader) relation(s *seen, name string) string {
 	numbers := r.below(s, name)
 	if len(numbers) == 0 || !r.subtree {
@@ -308,10 +309,10 @@ func (r *reader) relation(s *seen, name string) string {
 		return join(numbers)
 	case r.below(r.root, name)[0] == leader:
 		place = inherited
-	case leader == 0, r.elsewhere(leader):
+	case leader == 0:
 		place = outside
 	default:
-		return join(numbers) // a ghost
+		return join(numbers) // a ghost, or a task outside
 	}
 	if len(numbers) == 1 {
 		return place
@@ -325,12 +326,6 @@ func (r *reader) leads(number int) bool {
 	return slices.ContainsFunc(r.order, func(s *seen) bool {
 		return r.below(s, "NSpid")[0] == number
 	})
-}
-
-// elsewhere reports whether a task outside the forest has a number in the root
-// namespace. Only a forest in the reader's own namespace shares it with others.
-func (r *reader) elsewhere(number int) bool {
-	return r.level == 0 && unix.Kill(number, 0) == nil
 }
 
 // born names the namespace of a task's next child by its first task.
