@@ -162,7 +162,8 @@ func (k *Kernel) forgetOriginalParent(father, reaper *task) {
 	for p := father.firstChild; p != nil; p = p.nextSibling {
 		p.parent = reaper
 		for t := p.first; t != nil; t = t.nextThread {
-			if t.pdeath != 0 {
+			// As if father sent it, with its rights: SEND_SIG_NOINFO.
+			if t.pdeath != 0 && father.mayKill(t, t.pdeath) {
 				k.groupSendSig(p, t.pdeath, father.pid.numberIn(t.pid.ns) == 0)
 			}
 		}

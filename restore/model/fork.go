@@ -141,7 +141,7 @@ func (k *Kernel) execCreds(cur *task) {
 	root, ok := c.user.toKernel(0, (*userNS).uids)
 	c.caps = ok && c.euid == root
 	c.permitted = c.caps || ok && c.uid == root
-	if c.caps && c.uid != root {
+	if c.uid != c.euid || c.gid != c.egid || c.caps && c.uid != root {
 		cur.pdeath = 0
 	}
 	k.commitCreds(cur, c)

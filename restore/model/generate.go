@@ -19,7 +19,10 @@ type Config struct {
 	// Failing keeps steps that the kernel refuses. Otherwise they are left
 	// out, but for those that change something all the same.
 	Failing bool
-	Version Version // of the machine
+	// OutsiderReaps has the outsider adopt whom nobody else does, as the
+	// first process of a test does.
+	OutsiderReaps bool
+	Version       Version // of the machine
 }
 
 func (c Config) defaults() Config {
@@ -98,6 +101,9 @@ func (c Config) weighted() []Kind {
 // newGenerator makes a machine with the root of a forest.
 func newGenerator(c Config, pick Picker) *generator {
 	g := &generator{k: NewVersion(c.Version), c: c, pick: pick, value: pick, h: &History{Version: c.Version}}
+	if c.OutsiderReaps {
+		g.do(Step{Kind: Reaper, Actor: Outsider, Number: 1})
+	}
 	g.makeRoot()
 	return g
 }
@@ -147,7 +153,7 @@ func (g *generator) makeRoot() {
 	if g.do(s) != 0 {
 		panic("model: no root: " + g.k.Why())
 	}
-	g.root = g.k.tasks[g.h.Steps[0].Child].proc
+	g.root = g.k.tasks[g.h.First()].proc
 	if s.Kind == ForkUser {
 		g.do(g.maps(g.root.leader))
 	}

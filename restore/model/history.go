@@ -227,6 +227,16 @@ func (h *History) Replay() (*Kernel, error) {
 	return k, nil
 }
 
+// First is the first task that the history makes: its root at the beginning.
+func (h *History) First() TaskID {
+	for i := range h.Steps {
+		if child := h.Steps[i].Child; child != 0 {
+			return child
+		}
+	}
+	return 0
+}
+
 // String is the history as a script, one call a line.
 func (h *History) String() string {
 	var b strings.Builder

@@ -54,8 +54,7 @@ func (k *Kernel) Kill(actor, target TaskID, sig int32) Errno {
 	if sig < 0 || sig > 64 {
 		return k.fail(EINVAL, "signal %d", sig)
 	}
-	continues := sig == sigCont && cur.proc.session == t.proc.session // check_kill_permission
-	if c := t.cred; !continues && cur.cred.euid != c.uid && cur.cred.uid != c.uid && !cur.cred.nsCapable(c.user) {
+	if !cur.mayKill(t, sig) {
 		return k.fail(EPERM, "no capability to signal task %d", target)
 	}
 	if sig != 0 {
@@ -63,6 +62,20 @@ func (k *Kernel) Kill(actor, target TaskID, sig int32) Errno {
 		k.settle()
 	}
 	return 0
+}
+
+// mayKill reports whether t may send sig to target, whose saved uid is its
+// effective one (check_kill_permission, kill_ok_by_cred).
+func (t *task) mayKill(target *task, sig int32) bool {
+	if t.proc == target.proc || sig == sigCont && t.proc.session == target.proc.session {
+		return true
+	}
+	for _, id := range []uint32{t.cred.uid, t.cred.euid} {
+		if id == target.cred.uid || id == target.cred.euid {
+			return true
+		}
+	}
+	return t.cred.nsCapable(target.cred.user)
 }
 
 // getSignal lets a signal take effect, with the default dispositions
