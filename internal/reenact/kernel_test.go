@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,8 +13,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/pidgraft/pidgraft/internal/alone"
 	"github.com/pidgraft/pidgraft/internal/require"
-	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/restore/model"
 )
 
@@ -25,7 +24,6 @@ var (
 	kernelScript  = flag.String("kernel.script", "", "a script for TestScripts to run")
 	kernelShrink  = flag.Duration("kernel.shrink", time.Minute, "how long TestKernel makes a failure smaller")
 	kernelWorkers = flag.Int("kernel.workers", 0, "workers of TestKernel (0: two for each processor)")
-	kernelWorker  = flag.Int("kernel.worker", -1, "run as a worker of TestKernel (its own use)")
 )
 
 // A history counts if so many of its steps were made and compared. Of the slots
@@ -42,20 +40,23 @@ const (
 // as a script.
 func TestKernel(t *testing.T) {
 	require.Root(t)
-	if *kernelWorker < 0 {
+	if !alone.Inside() {
 		runWorkers(t)
 		return
 	}
-	w := startWorker(t)
-	defer w.report(t)
-	patience := 5 * time.Second
+	alone.Enter(t)
+	w := newWorker()
+	defer func() { alone.Report(t, w) }()
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
-		steps, err := play(h, patience)
+		steps, err := play(h)
 		if err != nil {
-			patience = time.Second // it is the same again, only smaller
 			w.note(h, err)
-			steps, err = play(h, patience)
+			time.Sleep(time.Second)
+			steps, err = play(h)
+		}
+		if errors.Is(err, ErrFull) {
+			t.Skip("the machine is full")
 		}
 		if err != nil {
 			h.Steps = h.Steps[:min(steps+1, len(h.Steps))]
@@ -69,55 +70,27 @@ func TestKernel(t *testing.T) {
 	})
 }
 
-// drawHistory draws a history that becomes smaller slot by slot.
 func drawHistory(t *rapid.T) *model.History {
-	seed := rapid.Uint64().Draw(t, "seed")
-	left := rapid.SliceOfN(rapid.IntRange(0, 15), slots, slots).Draw(t, "slots (0: empty)")
-	pickers := make([]model.Picker, slots)
-	for i := range pickers {
-		if i == 0 || left[i] != 0 {
-			pickers[i] = rand.New(rand.NewPCG(seed, uint64(i))).IntN
-		}
-	}
-	h, _ := model.GenerateSlots(pickers, model.Config{
-		Kinds: kinds(), MaxTasks: 16, Failing: true, Version: version(),
-	})
-	return h
+	return Draw(t, slots, model.Config{Kinds: Kinds(), MaxTasks: 16, Failing: true, Version: Version()})
 }
 
-// kinds is what real tasks can do without changing the machine.
-func kinds() model.Kinds {
-	if !testforest.OwnPidMax() {
-		return model.All &^ model.Of(model.WriteMax)
-	}
-	return model.All
-}
-
-// version is that of this kernel, as far as the model knows.
-func version() model.Version { return min(model.Version(testforest.Release()), model.Latest) }
+// patience is for machines where a dying task may have to wait for a processor.
+const patience = 10 * time.Second
 
 // play makes a history and compares after every step. It returns how many
 // steps were made without a difference.
-func play(h *model.History, patience time.Duration) (steps int, err error) {
+func play(h *model.History) (steps int, err error) {
 	stage, err := NewStage()
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
 	k := model.NewVersion(h.Version)
-	root := h.Steps[0].Child
+	root := h.First()
 	for i := range h.Steps {
 		s := h.Steps[i]
-		want := k.Apply(&s)
-		if k.Racy() != "" || k.Ended(model.Outsider) {
-			return i, nil
-		}
-		made, err := stage.Do(&s)
-		if err != nil {
-			return i, fmt.Errorf("%s: %w", s.String(), err)
-		}
-		if made != want && made != model.ENOTRUN {
-			return i, fmt.Errorf("%s: the kernel says %v, the model %v (%s)", s.String(), made, want, k.Why())
+		if more, err := stage.Step(k, &s); err != nil || !more {
+			return i, err
 		}
 		root = k.Leader(root)
 		last := i == len(h.Steps)-1
@@ -132,14 +105,17 @@ func play(h *model.History, patience time.Duration) (steps int, err error) {
 // and the one that -kernel.script names.
 func TestScripts(t *testing.T) {
 	require.Root(t)
-	if *kernelWorker < 0 {
+	if !alone.Inside() {
 		havePuppet(t)
-		if _, log, err := runWorker("TestScripts", 0, "-kernel.script="+*kernelScript); err != nil {
+		n := 0
+		log, err := alone.Run("TestScripts", &n, "-kernel.script="+*kernelScript)
+		if err != nil {
 			t.Errorf("%v\n%s", err, log)
 		}
+		t.Logf("%d scripts", n)
 		return
 	}
-	defer startWorker(t).report(t)
+	alone.Enter(t)
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -147,17 +123,18 @@ func TestScripts(t *testing.T) {
 	if *kernelScript != "" {
 		files = []string{*kernelScript}
 	}
+	defer alone.Report(t, len(files))
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			h, err := Parse(string(text), version())
+			h, err := Parse(string(text), Version())
 			if err != nil {
 				t.Fatal(err)
 			}
-			steps, err := play(h, 5*time.Second)
+			steps, err := play(h)
 			if err != nil {
 				t.Fatal(err)
 			}

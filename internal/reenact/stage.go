@@ -4,6 +4,7 @@ package reenact
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,11 +41,37 @@ func NewStage() (*Stage, error) {
 // Close ends every task.
 func (s *Stage) Close() error {
 	// A stopped member would have the first process hung up with its group
-	// when the others are killed. Some are gone: no matter.
+	// when the others are killed; so would one that stops by the exit signal
+	// of a child. Some are gone: no matter.
+	_ = s.Forest.Do("outside ignore HUP ign")
 	for id := range s.born {
 		_ = s.Forest.Do("host kill " + Name(id) + " CONT")
 	}
 	return s.Forest.Kill()
+}
+
+// ErrFull: the machine has no room for another task, which is not the model's.
+var ErrFull = errors.New("clone: EAGAIN: the machine's limit of tasks")
+
+// Step makes a step in the model and with real tasks, and compares how it ended.
+// false: here the history ends, before this step, since its outcome is the
+// scheduler's, or it ends the outsider.
+func (s *Stage) Step(k *model.Kernel, step *model.Step) (more bool, err error) {
+	want := k.Apply(step)
+	if k.Racy() != "" || k.Ended(model.Outsider) {
+		return false, nil
+	}
+	made, err := s.Do(step)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", step.String(), err)
+	}
+	if made == model.EAGAIN && want == 0 && step.Child != 0 {
+		return false, fmt.Errorf("%s: %w", step.String(), ErrFull)
+	}
+	if made != want && made != model.ENOTRUN {
+		return false, fmt.Errorf("%s: the kernel says %v, the model %v (%s)", step.String(), made, want, k.Why())
+	}
+	return true, nil
 }
 
 // Do makes a step that the model has made, and returns with what errno it

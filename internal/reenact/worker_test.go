@@ -3,30 +3,22 @@
 package reenact
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/pidgraft/pidgraft/internal/alone"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/restore/model"
 )
 
-// worker is this program again as the init of a pid namespace with a /proc of
-// its own: there is nothing in it but the tasks of one history, which makes
-// reading it quick, and nothing outlives it. What a worker counts goes to its
-// parent as JSON.
+// worker counts what one program in a namespace of its own did (package alone),
+// or all of them.
 type worker struct {
 	Histories int // that counted
 	Short     int // that ended early
@@ -39,28 +31,7 @@ type worker struct {
 	Seen []string
 }
 
-const reportFD = 3
-
-// startWorker sets up the process that it runs in.
-func startWorker(t *testing.T) *worker {
-	if os.Getpid() != 1 {
-		t.Fatal("-kernel.worker is for TestKernel's own use")
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Fatalf("make mounts private: %v", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		t.Fatalf("mount /proc: %v", err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		t.Fatal(err)
-	}
-	go func() { // ends with its parent
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(1)
-	}()
-	return &worker{Made: map[string]int{}, Refused: map[string]int{}}
-}
+func newWorker() *worker { return &worker{Made: map[string]int{}, Refused: map[string]int{}} }
 
 func (w *worker) count(steps []model.Step) {
 	w.Histories++
@@ -77,14 +48,6 @@ func (w *worker) count(steps []model.Step) {
 func (w *worker) note(h *model.History, err error) {
 	if len(w.Seen) < 10 {
 		w.Seen = append(w.Seen, fmt.Sprintf("%v\n%s", err, Script(h)))
-	}
-}
-
-func (w *worker) report(t *testing.T) {
-	out := os.NewFile(reportFD, "report")
-	defer out.Close()
-	if err := json.NewEncoder(out).Encode(w); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -121,22 +84,22 @@ func runWorkers(t *testing.T) {
 	if *kernelWorkers > 0 {
 		workers = *kernelWorkers
 	}
-	total := &worker{Made: map[string]int{}, Refused: map[string]int{}}
+	total := newWorker()
 	var lock sync.Mutex
 	var group sync.WaitGroup
 	for i := range workers {
 		n := (*kernelN + i) / workers
 		group.Go(func() {
-			got, log, err := runWorker("TestKernel", i, fmt.Sprintf("-rapid.checks=%d", n),
-				fmt.Sprintf("-rapid.seed=%d", *kernelSeed<<40+uint64(i)<<32+1))
+			got := newWorker()
+			log, err := alone.Run("TestKernel", got, fmt.Sprintf("-rapid.checks=%d", n),
+				fmt.Sprintf("-rapid.seed=%d", *kernelSeed<<40+uint64(i)<<32+1), "-rapid.nofailfile",
+				fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink))
 			lock.Lock()
 			defer lock.Unlock()
 			if err != nil {
 				t.Errorf("worker %d: %v\n%s", i, err, log)
 			}
-			if got != nil {
-				total.add(got)
-			}
+			total.add(got)
 		})
 	}
 	group.Wait()
@@ -147,42 +110,6 @@ func runWorkers(t *testing.T) {
 	if *kernelN >= 1000 {
 		total.expectAllKinds(t)
 	}
-}
-
-// runWorker runs a test in a worker, and returns what it counted and printed.
-func runWorker(test string, i int, args ...string) (*worker, string, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, "", err
-	}
-	in, life, err := os.Pipe()
-	if err != nil {
-		return nil, "", err
-	}
-	defer life.Close()
-	defer in.Close()
-	results, out, err := os.Pipe()
-	if err != nil {
-		return nil, "", err
-	}
-	defer results.Close()
-	defer out.Close()
-	var log bytes.Buffer
-	cmd := exec.Command(program, append(args, "-test.run=^"+test+"$", "-test.v", "-test.timeout=0",
-		fmt.Sprintf("-kernel.worker=%d", i), "-rapid.nofailfile", fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink))...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &log, &log
-	cmd.ExtraFiles = []*os.File{out}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
-	if err := cmd.Start(); err != nil {
-		return nil, "", err
-	}
-	out.Close()
-	w := &worker{}
-	decoded := json.NewDecoder(results).Decode(w)
-	if err := cmd.Wait(); err != nil {
-		return w, log.String(), err
-	}
-	return w, log.String(), decoded
 }
 
 // String is a table of the kinds of steps.
@@ -208,7 +135,7 @@ func (w *worker) String() string {
 // expectAllKinds: a kind that a long run never makes is not tested.
 func (w *worker) expectAllKinds(t *testing.T) {
 	for k := range model.Kind(64) {
-		if kinds().Has(k) && k.String() != "" && w.Made[k.String()] == w.Refused[k.String()] {
+		if Kinds().Has(k) && k.String() != "" && w.Made[k.String()] == w.Refused[k.String()] {
 			t.Errorf("of %s no step succeeded", k)
 		}
 	}
