@@ -176,9 +176,19 @@ func TestCases(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if refused := prove(t, f, nil, rand.New(rand.NewPCG(1, 2))); refused != nil {
-				t.Fatal(refused)
-			}
+			proveCase(t, f)
 		})
+	}
+}
+
+// proveCase plans f and runs the plan; it must not be refused.
+func proveCase(t *testing.T, f *forest.Forest) {
+	t.Helper()
+	refused, err := prove(f, &model.History{}, rand.New(rand.NewPCG(1, 2)).IntN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if refused != nil {
+		t.Fatal(refused)
 	}
 }

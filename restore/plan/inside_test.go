@@ -3,7 +3,6 @@
 package plan_test
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -198,9 +197,7 @@ func TestInside(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if refused := prove(t, f, nil, rand.New(rand.NewPCG(1, 2))); refused != nil {
-				t.Fatal(refused)
-			}
+			proveCase(t, f)
 		})
 	}
 }

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore/plan"
+)
+
+// tally is what came of many forests.
+type tally struct {
+	forests int
+	none    int // histories that end in no forest
+	tasks   int
+	refused map[refusal]int
+	states  map[string]int   // forests by kind of state
+	wrong   map[string]wrong // by what is wrong
+}
+
+// wrong are plans that do not lead where they should, in the same way.
+type wrong struct {
+	times int
+	first error
+}
+
+// refusal is what refusals are counted by.
+type refusal struct {
+	kind   plan.Kind
+	reason string
+}
+
+func newTally() *tally {
+	return &tally{refused: map[refusal]int{}, states: map[string]int{}, wrong: map[string]wrong{}}
+}
+
+func (y *tally) count(f *forest.Forest, refused *plan.Refusal) {
+	y.forests++
+	y.tasks += len(f.Tasks)
+	if refused != nil {
+		y.refused[refusal{refused.Kind, generic(refused.Reason)}]++
+	}
+	for _, kind := range stateKinds(f) {
+		y.states[kind]++
+	}
+}
+
+func (y *tally) fail(err error, times int) {
+	_, what, _ := strings.Cut(err.Error(), ": ")
+	what, _, _ = strings.Cut(what, "\n")
+	what = generic(what)
+	w := y.wrong[what]
+	if w.first == nil {
+		w.first = err
+	}
+	w.times += times
+	y.wrong[what] = w
+}
+
+func (y *tally) add(x *tally) {
+	y.forests += x.forests
+	y.none += x.none
+	y.tasks += x.tasks
+	for _, w := range x.wrong {
+		y.fail(w.first, w.times)
+	}
+	for r, n := range x.refused {
+		y.refused[r] += n
+	}
+	for k, n := range x.states {
+		y.states[k] += n
+	}
+}
+
+var specific = regexp.MustCompile(`(task )?#?[0-9]+(/[0-9]+)*( \([^)]*\))?|inherited|root\b`)
+
+// generic is a reason without what is particular to its forest.
+func generic(reason string) string { return specific.ReplaceAllString(reason, "N") }
+
+// summary is one line: how many forests, and how many refused by kind.
+func (y *tally) summary() string {
+	kinds := map[plan.Kind]int{}
+	total, wrong := 0, 0
+	for _, w := range y.wrong {
+		wrong += w.times
+	}
+	for r, n := range y.refused {
+		kinds[r.kind] += n
+		total += n
+	}
+	s := fmt.Sprintf("%d forests (%d histories end in none), %d tasks; %d wrong plans, %d refused",
+		y.forests, y.none, y.tasks, wrong, total)
+	for k := plan.Unreachable; k <= plan.SearchLimit; k++ {
+		if kinds[k] > 0 {
+			s += fmt.Sprintf(", %d %s", kinds[k], k)
+		}
+	}
+	return s
+}
+
+// details are refusals by reason, and forests by kind of state.
+func (y *tally) details() string {
+	var b strings.Builder
+	b.WriteString("refused:\n")
+	reasons := slices.SortedFunc(maps.Keys(y.refused), func(p, q refusal) int {
+		if d := y.refused[q] - y.refused[p]; d != 0 {
+			return d
+		}
+		return strings.Compare(p.reason, q.reason)
+	})
+	for _, r := range reasons {
+		fmt.Fprintf(&b, "%9d %s (%s)\n", y.refused[r], r.reason, r.kind)
+	}
+	b.WriteString("forests with\n")
+	for _, kind := range allStateKinds() {
+		fmt.Fprintf(&b, "%9d %s\n", y.states[kind], kind)
+	}
+	return b.String()
+}
+
+// missing are the kinds of states that no forest had.
+func (y *tally) missing() []string {
+	return slices.DeleteFunc(allStateKinds(), func(kind string) bool { return y.states[kind] > 0 })
+}
