@@ -46,8 +46,7 @@ func (v *verification) run(ctx context.Context, pid int) error {
 		return fmt.Errorf("verify: %w", err)
 	}
 	if want.Pid(want.Root().Pid).Numbers[0] == 1 {
-		// Until it is let live, its first task dies with the restorer.
-		got.Root().PdeathSignal = want.Root().PdeathSignal
+		keepLast(want, got)
 		stopLast(want, got)
 	}
 	ds := forest.Diff(want, got, forest.DiffOptions{})
@@ -64,6 +63,17 @@ func (v *verification) run(ctx context.Context, pid int) error {
 		lines = append(lines, d.String())
 	}
 	return differenceError{strings.Join(lines, "\n")}
+}
+
+// keepLast gives the first task the parent-death signal that it is to have: until
+// the forest is let live, the thread of it that does that dies with the restorer.
+func keepLast(want, got *forest.Forest) {
+	for i := range want.Tasks {
+		if i < len(got.Tasks) && want.Tasks[i].TGID == want.Root().TGID && !want.Tasks[i].State.Exited() {
+			got.Tasks[i].PdeathSignal = want.Tasks[i].PdeathSignal
+			return
+		}
+	}
 }
 
 // stopLast gives the root the stop that it is to get after all else, if it is
