@@ -32,6 +32,18 @@ test: test-deps lint test-pure test-native generate-check vulncheck ## everythin
 bench: ## dump against ps, restore against a bare loop of clone3, as root
 	go run ./internal/bench
 
+N ?=
+
+differential: ## the kernel model against this kernel, as root: N=5000 histories
+	go test ./internal/reenact -count=1 -v -timeout 0 -run '^(TestKernel|TestScripts)$$' -kernel.n $(or $(N),5000) $(if $(SEED),-kernel.seed $(SEED))
+
+prove: ## plans of N=1000000 random forests, run in the model; all small ones
+	go test ./restore/plan -count=1 -v -timeout 0 -run '^(TestProve|TestExhaust)$$' -prove.strict -exhaust.more 1 \
+		-prove.n $(or $(N),1000000) $(if $(SEED),-prove.seed $(SEED))
+
+soak: ## N=2000 random forests there and back on this kernel, as root
+	go test ./internal/e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.n $(or $(N),2000) $(if $(SEED),-soak.seed $(SEED))
+
 generate: ## rebuild the BPF objects and the stub with Debian 12's clang
 	MAKEFLAGS=-B go generate ./bpf ./restore/stub
 
@@ -75,4 +87,4 @@ vulncheck: ## known vulnerabilities in what is used, where their list can be had
 clean: ## remove what was built
 	rm -f pidgraft
 
-.PHONY: help build demo test bench generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean
+.PHONY: help build demo test bench differential prove soak generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean

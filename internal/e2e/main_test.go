@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pidgraft/pidgraft/internal/alone"
 	"github.com/pidgraft/pidgraft/internal/leak"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
@@ -27,7 +28,12 @@ var pidgraft = os.Getenv("PIDGRAFT")
 
 // TestMain builds the command, unless PIDGRAFT names one. A detached forest
 // becomes a child of this process, so what is left of one at the end is seen.
-func TestMain(m *testing.M) { os.Exit(leak.Checked(built{m}, testforest.Close).Run()) }
+func TestMain(m *testing.M) {
+	if alone.Inside() {
+		os.Exit(m.Run()) // what it leaves, its namespace takes along
+	}
+	os.Exit(leak.Checked(built{m}, testforest.Close).Run())
+}
 
 // built are tests that have the command.
 type built struct{ tests leak.Tests }
@@ -106,15 +112,23 @@ func command(t testing.TB, args ...string) outcome {
 
 func finish(t testing.TB, cmd *exec.Cmd) outcome {
 	t.Helper()
+	o, err := run(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func run(cmd *exec.Cmd) (outcome, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("%s: %v", strings.Join(cmd.Args, " "), err)
+		return outcome{}, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 	}
-	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}, nil
 }
 
 // must is command, for what has to succeed.
