@@ -149,7 +149,12 @@ func (s *soak) dumped(h *model.History, image string) (before *witness.Forest, e
 		} else if !more {
 			break
 		}
-		root = k.Leader(root)
+		if leader := k.Leader(root); leader != 0 {
+			root = leader
+		}
+	}
+	if k.Leader(root) == 0 {
+		return nil, nil // its root was not born
 	}
 	pid := stage.Forest.PID(reenact.Name(root))
 	if before, err = witness.Read(pid); err != nil {

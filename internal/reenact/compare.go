@@ -22,11 +22,11 @@ var ignored = []witness.Field{witness.StopCode, witness.Comm}
 // Compare holds what /proc shows of the forest of root, and what its tasks say
 // if ask is set, against the model. On a busy machine an init that ends is seen
 // on its way: it looks again for as long as patience. A state of which the model
-// says that it cannot be exported is not compared.
-func (s *Stage) Compare(k *model.Kernel, root model.TaskID, ask bool, patience time.Duration) error {
+// says that it cannot be exported is not compared: false.
+func (s *Stage) Compare(k *model.Kernel, root model.TaskID, ask bool, patience time.Duration) (compared bool, err error) {
 	f, err := k.Forest(root, forest.Container)
 	if err != nil {
-		return nil // an entrant before its setsid: the next call comes soon
+		return false, nil // an entrant before its setsid: the next call comes soon
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if err = s.compare(k, f, root); err == nil || time.Now().After(deadline) {
@@ -36,7 +36,7 @@ func (s *Stage) Compare(k *model.Kernel, root model.TaskID, ask bool, patience t
 	if err == nil && ask {
 		err = s.compareAttributes(k, f, root)
 	}
-	return err
+	return true, err
 }
 
 func (s *Stage) compare(k *model.Kernel, f *forest.Forest, root model.TaskID) error {

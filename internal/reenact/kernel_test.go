@@ -67,6 +67,7 @@ func TestKernel(t *testing.T) {
 			t.Skip("it ended early")
 		}
 		w.count(h.Steps[:steps])
+		w.States = states
 	})
 }
 
@@ -92,14 +93,23 @@ func play(h *model.History) (steps int, err error) {
 		if more, err := stage.Step(k, &s); err != nil || !more {
 			return i, err
 		}
-		root = k.Leader(root)
+		if leader := k.Leader(root); leader != 0 {
+			root = leader
+		}
 		last := i == len(h.Steps)-1
-		if err := stage.Compare(k, root, last || i%16 == 15, patience); err != nil {
+		compared, err := stage.Compare(k, root, last || i%16 == 15, patience)
+		if err != nil {
 			return i, fmt.Errorf("after %s: %w", s.String(), err)
+		}
+		if compared {
+			states++
 		}
 	}
 	return len(h.Steps), nil
 }
+
+// states counts those that were compared, in this program.
+var states int
 
 // TestScripts runs scripts on the kernel and in the model: what once differed,
 // and the one that -kernel.script names.

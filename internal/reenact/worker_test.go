@@ -23,6 +23,7 @@ type worker struct {
 	Histories int // that counted
 	Short     int // that ended early
 	Steps     int
+	States    int            // compared: all but those that no dump would take
 	Made      map[string]int // steps by kind
 	Refused   map[string]int // those that the kernel refused
 	// Seen are differences, each as it was first seen. One that a second
@@ -55,6 +56,7 @@ func (w *worker) add(b *worker) {
 	w.Histories += b.Histories
 	w.Short += b.Short
 	w.Steps += b.Steps
+	w.States += b.States
 	w.Seen = append(w.Seen, b.Seen...)
 	for k, n := range b.Made {
 		w.Made[k] += n
@@ -107,6 +109,9 @@ func runWorkers(t *testing.T) {
 	if !t.Failed() && total.Histories < *kernelN {
 		t.Errorf("%d histories counted, not %d", total.Histories, *kernelN)
 	}
+	if !t.Failed() && total.States < total.Steps*3/4 {
+		t.Errorf("of %d states only %d were compared", total.Steps, total.States)
+	}
 	if *kernelN >= 1000 {
 		total.expectAllKinds(t)
 	}
@@ -115,8 +120,8 @@ func runWorkers(t *testing.T) {
 // String is a table of the kinds of steps.
 func (w *worker) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d histories of %d steps or more, %d steps compared without a difference (%d histories ended early)\n",
-		w.Histories, leastSteps, w.Steps, w.Short)
+	fmt.Fprintf(&b, "%d histories of %d steps or more, %d steps without a difference, %d states compared (%d histories ended early)\n",
+		w.Histories, leastSteps, w.Steps, w.States, w.Short)
 	fmt.Fprintf(&b, "%-16s %8s %8s\n", "kind", "made", "refused")
 	var kinds []string
 	for k := range w.Made {
