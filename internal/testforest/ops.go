@@ -315,12 +315,15 @@ func (f *Forest) exec(a *actor, _ []string) error {
 			a.slot.data[at+8*i+b] = byte(pointer >> (8 * b))
 		}
 	}
-	a.tid = a.tgid // what a.alive is to look at
 	const program = 5
 	empty := base + 7
-	if err := a.run(unix.SYS_EXECVEAT, program, empty, base+at, base+at+16, unix.AT_EMPTY_PATH); err != nil {
+	a.slot.post(unix.SYS_EXECVEAT, program, empty, base+at, base+at+16, unix.AT_EMPTY_PATH)
+	// On the way from its own number to that of its leader, who may be dead.
+	leader := &actor{name: a.name, tid: a.tgid, tgid: a.tgid}
+	if _, err := a.slot.wait(func() bool { return a.alive() || leader.alive() }); err != nil {
 		return err
 	}
+	a.tid = a.tgid
 	if err := a.setDumpable(); err != nil {
 		return err
 	}
