@@ -352,6 +352,9 @@ func (p *planner) bearer(s forest.Tag, ns int32) (int32, bool) {
 func (p *planner) bearGroupGhost(g forest.Tag) int32 {
 	s, _ := p.sessionOfGroup(g)
 	by, ok := p.bearer(s, p.birthNamespace(g))
+	if pid := p.f.Pid(g); ok && s == forest.Inherited && pid.Number() == 1 && !p.owns(p.now(by).user, p.f.Namespaces[pid.Namespace].Owner) {
+		by = p.outsider() // who went into a user namespace cannot make this init
+	}
 	if !ok {
 		m := p.x.Group(g)[0]
 		p.unsupported(m, "the leader of its group %s has died, and no process of session %s in that namespace could bear it again",

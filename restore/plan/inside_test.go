@@ -173,6 +173,14 @@ var insideCases = []struct {
 		m.join(root, a, b)
 		m.kill(init, 9)
 	}},
+	{"an init inside led a group of those that went in elsewhere", func(m machine, root model.TaskID) {
+		init := m.fork(root, inside)
+		m.exit(init)
+		m.join(root, init, 0)
+		m.unshare(root, model.NewUser)
+		m.join(root, m.fork(m.fork(root, model.Thread), 0), init)
+		m.reap(root, init)
+	}},
 	{"inits ended by reboot(2) and by a fault", func(m machine, root model.TaskID) {
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 1))
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 11))
