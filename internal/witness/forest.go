@@ -51,6 +51,7 @@ const (
 const (
 	inherited = "inherited" // the forest's root has it too
 	outside   = "outside"
+	ofSession = "of the inherited session" // a group with its leader
 )
 
 // Forest is all tasks of a forest.

@@ -309,6 +309,8 @@ func (r *reader) relation(s *seen, name string) string {
 		return join(numbers)
 	case r.below(r.root, name)[0] == leader:
 		place = inherited
+	case r.below(r.root, "NSsid")[0] == leader:
+		place = ofSession // a restore leads it from where it is not seen
 	case leader == 0:
 		place = outside
 	default:
