@@ -249,6 +249,12 @@ func (g *program) checkLeaving() error {
 		return &CannotRunError{"the parent of a root that is stopped and has a parent-death signal",
 			"it would fire when the restorer leaves: restore without detaching"}
 	}
+	for a := range g.plan.Actors {
+		if g.opts.Detach && g.thread[a] && g.process[a] == plan.Init && int32(a) != g.committer && g.pdeathOf(a) != 0 {
+			return &CannotRunError{"the parent of a root with a thread that has a parent-death signal",
+				fmt.Sprintf("that of %s would fire when the restorer leaves: restore without detaching", g.describe(a))}
+		}
+	}
 	return nil
 }
 

@@ -127,3 +127,19 @@ func TestHelperOutsideEndsKilled(t *testing.T) {
 		}
 	}
 }
+
+// Every thread of the root's process hears of its parent's leaving.
+func TestRefusesThreadPdeath(t *testing.T) {
+	eachMemory(t, func(t *testing.T, opts Options) {
+		threads := func() *script {
+			s := newScript(t)
+			s.clone("init", "a", plan.Thread, 7)
+			s.do("a", plan.Op{Code: plan.Pdeath, Signal: int32(unix.SIGTERM)})
+			s.hold("init", "a")
+			return s
+		}
+		threads().look(opts, func(int, map[string]procTask) {})
+		opts.Detach = true
+		threads().fails(context.Background(), opts, "a root with a thread that has a parent-death signal")
+	})
+}
