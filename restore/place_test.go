@@ -347,14 +347,19 @@ func TestKilledInPlace(t *testing.T) {
 func killedInPlace(t *testing.T, role string, victim int, delay time.Duration) string {
 	t.Helper()
 	text, restorer := killed(t, role, victim, delay)
-	alive := 0
-	if text != "" {
-		alive = 1 // the holder
+	// Who stays is the holder, which comes here when the coordinator leaves.
+	settled := func() bool {
+		left := children()
+		if text == "" {
+			return len(left) == 0
+		}
+		root, ok := readTask("/proc/" + strings.TrimSpace(text))
+		return !ok || len(left) == 1 && strings.HasPrefix(left[0], fmt.Sprintf("%d ", root.ppid))
 	}
 	// The guard may still be at it.
 	for range 5000 {
 		reapAll()
-		if len(cgroupsOf(t, restorer)) == 0 && len(children()) == alive {
+		if len(cgroupsOf(t, restorer)) == 0 && settled() {
 			break
 		}
 		time.Sleep(time.Millisecond)
