@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,7 +108,11 @@ type outcome struct {
 // command runs pidgraft to its end.
 func command(t testing.TB, args ...string) outcome {
 	t.Helper()
-	return finish(t, exec.Command(pidgraft, args...))
+	cmd := exec.Command(pidgraft, args...)
+	// As from a shell with job control: what leads its group is not what
+	// leads its session.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return finish(t, cmd)
 }
 
 func finish(t testing.TB, cmd *exec.Cmd) outcome {

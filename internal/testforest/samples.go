@@ -327,6 +327,14 @@ var subtrees = []Sample{
 		top fork b
 		top setpgid b a
 		b fork c`},
+	// The root left its first group, which its session's leader leads.
+	{Name: "subtree-in-inherited-group", Subtree: true, Script: `
+		outside setsid
+		outside fork top
+		host target top
+		top fork a
+		top setpgid self self
+		top fork b`},
 	{Name: "subtree-in-foreign-session", Subtree: true, Script: `
 		outside fork top
 		host target top

@@ -81,6 +81,7 @@ func Check(f *forest.Forest, opts Options) Refusals {
 			}
 		}
 	}
+	p.settleLeader()
 	p.check()
 	return p.refusals
 }

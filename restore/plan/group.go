@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // Process groups are settled after all births: founders found, members join,
 // founders that belong elsewhere leave. A child cannot join a group that it
@@ -96,6 +100,17 @@ func (p *planner) leadFromHolder() {
 		op = Op{Code: Setsid, Child: none}
 	}
 	p.nodes[p.holder].groupRef = p.change(p.holder, p.holder, op)
+}
+
+// settleLeader lets the holder lead where the root has left its first group and
+// another task has not: what that is in and what the root inherited as its session
+// are then one object (forest.Inherited), and not every restorer's are. A container
+// has no holder: there it takes a restorer that leads its session.
+func (p *planner) settleLeader() {
+	if p.holder == none || p.f.Root().PGID == forest.Inherited {
+		return
+	}
+	p.holderLeads = p.holderLeads || slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.PGID == forest.Inherited })
 }
 
 // prepareGroup sees to it that k, about to be made by a as a child of parent,

@@ -135,7 +135,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 func (p *planner) make() Refusals {
 	p.index()
 	p.holderLeads = p.holderLeads && p.holder != none
-	for _, step := range []func(){p.check, p.settleUsers} {
+	for _, step := range []func(){p.settleLeader, p.check, p.settleUsers} {
 		if step(); len(p.refusals) > 0 {
 			return p.refusals
 		}
