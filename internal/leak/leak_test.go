@@ -187,6 +187,69 @@ func TestMachine(t *testing.T) {
 	}
 }
 
+// What others make and close meanwhile is no error, and hides nothing that
+// comes after it.
+func TestObjectsThatComeAndGo(t *testing.T) {
+	next := func(id uint32) (uint32, error) {
+		if id == 5 {
+			return 0, unix.ENOENT
+		}
+		return id + 1, nil
+	}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{unix.ENOENT, "map[2:it 3:it 4:it 5:it]"},
+		{fmt.Errorf("get link: %w", unix.EAGAIN), "map[2:it 3:it 4:it 5:it]"},
+		{unix.EPERM, "map[]"},
+	} {
+		found, err := bpfObjects(next, func(id uint32) (string, error) {
+			if id == 1 {
+				return "", c.err
+			}
+			return "it", nil
+		})
+		if fmt.Sprint(found) != c.want || (err != nil) != (c.want == "map[]") {
+			t.Errorf("%v of the first: %v, %v", c.err, found, err)
+		}
+	}
+}
+
+// A link that is being attached has an id and cannot be opened yet.
+func TestLinksBeingAttached(t *testing.T) {
+	require.Root(t)
+	p := program(t)
+	defer p.Close()
+	stop, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "sched_process_exec", Program: p})
+			if err != nil {
+				stopped <- err
+				return
+			}
+			if err := l.Close(); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	for range 1000 {
+		seen(t, bpfLinks)
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func contains(all, some []string) bool {
 	for _, s := range some {
 		if !strings.Contains(strings.Join(all, "\n"), s) {
