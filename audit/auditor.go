@@ -4,6 +4,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pidgraft/pidgraft/audit/budget"
@@ -21,6 +22,8 @@ import (
 type Options struct {
 	Follow  follow.Options
 	Finding finding.Options
+	// Chosen is what records are made of.
+	Chosen Chosen
 	// FindEvery is how often the state is looked at for what is wrong with
 	// it.
 	FindEvery time.Duration
@@ -104,12 +107,12 @@ func (a *Auditor) emit(r *record.Record) {
 // Event is called for each event.
 func (a *Auditor) Event(e event.Event, was follow.Before, t *state.Task) {
 	if e.Kind == event.Free {
-		if was.Known {
+		if was.Known && a.opts.Chosen.object(was.Object) {
 			a.emit(&record.Record{Type: record.TypeEvent, Event: &record.Event{Kind: e.Kind.String(), Task: gone(was, e)}})
 		}
 		return
 	}
-	if t == nil {
+	if t == nil || !a.opts.Chosen.object(t.Object) {
 		return
 	}
 	changed := changes(was, t)
@@ -187,12 +190,22 @@ func (a *Auditor) Loss(l follow.Loss) {
 func (a *Auditor) Snapshot(s follow.Snapshot) {
 	a.snapshots++
 	a.namespaces = s.Raw.Namespaces
-	budgets := a.budgets.Budgets(a.State(), a.namespaces, a.src.Now())
-	a.emit(&record.Record{Type: record.TypeSnapshot, Snapshot: record.OfSnapshot(s, a.State().Counts(), budgets)})
+	budgets := slices.DeleteFunc(a.budgets.Budgets(a.State(), a.namespaces, a.src.Now()), func(b budget.Budget) bool {
+		return !a.opts.Chosen.has(b.Namespace)
+	})
+	counts := a.State().Counts()
+	if len(a.opts.Chosen) > 0 {
+		counts = a.State().CountsOf(a.opts.Chosen.has)
+	}
+	a.emit(&record.Record{Type: record.TypeSnapshot, Snapshot: record.OfSnapshot(s, counts, budgets)})
 }
 
 // Recovered is called for what a snapshot brought to light.
 func (a *Auditor) Recovered(r follow.Recovered) {
+	r.Differences = slices.DeleteFunc(r.Differences, func(d state.Difference) bool { return !a.opts.Chosen.object(d.Task.Object) })
+	if len(r.Differences) == 0 {
+		return
+	}
 	a.recovered += len(r.Differences)
 	a.emit(&record.Record{Type: record.TypeRecovered, Recovered: record.OfRecovered(r)})
 }
@@ -219,7 +232,7 @@ func (a *Auditor) Look() {
 		return
 	}
 	all := append(finding.Find(a.State()), a.exhaustion()...)
-	raised, cleared := a.tracker.Update(append(all, a.hiding...), a.src.Now())
+	raised, cleared := a.tracker.Update(a.opts.Chosen.findings(append(all, a.hiding...)), a.src.Now())
 	for _, f := range raised {
 		a.emit(&record.Record{Type: record.TypeFinding, Finding: record.OfFinding(f, "raised")})
 	}

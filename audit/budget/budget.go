@@ -117,6 +117,12 @@ func (t *Tracker) begin(ns *state.Namespace, k *collector.Namespace) *Budget {
 func count(s *state.State, of map[*state.Namespace]*Budget) {
 	consumers := make(map[*state.Namespace][]Consumer)
 	for o := range s.Objects() {
+		if o.Idle() {
+			if b := of[o.Namespace]; b != nil {
+				b.Allocated-- // number 0 is not one of those that are given out
+			}
+			continue
+		}
 		children := 0
 		if o.Process != nil {
 			for _, t := range o.Process.Tasks {

@@ -55,7 +55,8 @@ const (
 	Exhaustion Kind = "exhaustion"         // it runs out of numbers
 	Invariant  Kind = "invariant"          // what cannot be
 	Entry      Kind = "entry"              // somebody came in from outside
-	Hidden     Kind = "hidden"             // the views of a process disagree
+	Hidden     Kind = "hidden"             // a view that programs use does not have a process that is there
+	Unshown    Kind = "unshown"            // the kernel keeps a process from the auditor alone
 )
 
 // Finding is something that is wrong.

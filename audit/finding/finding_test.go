@@ -61,6 +61,18 @@ func TestFind(t *testing.T) {
 			w.task(3, 0, 3, 2, 2, 2)
 			w.Remove(2, 2)
 		}, []Kind{Leaderless}, "session 2 has no leader any more, and process 3 in it", 0},
+		{"session of the kernel threads", func(w world) {
+			w.task(1, 0, 1, 1, 1, 0)
+			e := event.Task{
+				ID: 2, StartTime: 1, Pid: object + 2, Process: object + 2, Group: object, Session: object, Parent: 1,
+				Numbers: []event.Number{{Nr: 2, Inode: 1, Namespace: 11}}, Comm: "kthreadd",
+			}
+			w.Put(e)
+			// Number 0, which only the idle tasks carry.
+			e.ID, e.Pid, e.Process, e.Numbers = 99, object, object, []event.Number{{Nr: 0, Inode: 1, Namespace: 11}}
+			w.Put(e)
+			w.Remove(99, 1)
+		}, nil, "", 0},
 		{"orphaned group", func(w world) {
 			w.task(1, 0, 1, 1, 1, 0)
 			w.task(2, 0, 2, 2, 2, 1)

@@ -47,8 +47,23 @@ type Process struct {
 	Unseen []string
 }
 
+// Hides reports whether one of the views that programs have lacks the process, or
+// the kernel's both do. If it is only the task iterator that lacks it, nobody but
+// the auditor is kept from it: some kernels keep a process of theirs from BPF.
+func (p Process) Hides() bool {
+	return p.Object == nil || slices.ContainsFunc(p.Unseen, func(view string) bool { return view != Tasks })
+}
+
 // Finding is the process as a finding.
 func (p Process) Finding() finding.Finding {
+	if !p.Hides() {
+		return finding.Finding{
+			Kind: finding.Unshown, Severity: finding.Info, Key: fmt.Sprintf("%s/%d/%d", finding.Unshown, p.Number, p.Start),
+			Text: fmt.Sprintf("process %d is there for every program, and this kernel's task iterator does not show it: its group, session and children are not known",
+				p.Number),
+			Subject: p.Object, Namespace: p.Object.Namespace, Seen: p.Seen, Unseen: p.Unseen,
+		}
+	}
 	f := finding.Finding{
 		Kind: finding.Hidden, Severity: finding.Critical, Key: fmt.Sprintf("%s/%d/%d", finding.Hidden, p.Number, p.Start),
 		Text: fmt.Sprintf("process %d (%q) is seen by %s, and not by %s",

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pidgraft/pidgraft/audit/finding"
 	"github.com/pidgraft/pidgraft/collector"
 )
 
@@ -77,6 +78,8 @@ func TestCheck(t *testing.T) {
 		{"not listed", machine{hide: map[int32]bool{2: true}}, []int32{2}, []string{Readdir}},
 		{"covered", machine{cover: map[int32]bool{2: true}}, []int32{2}, []string{OpenProc}},
 		{"not shown by the iterator", machine{unlist: map[int32]bool{2: true}}, []int32{2}, []string{Tasks}},
+		{"not shown by the iterator, and covered", machine{unlist: map[int32]bool{2: true}, cover: map[int32]bool{2: true}},
+			[]int32{2}, []string{Tasks, OpenProc}},
 		{"only in /proc", machine{only: map[int32]uint64{7: 1}}, []int32{7}, []string{IDR, Tasks, KillZero, PidfdOpen}},
 		// Steps: snapshot 1, listing 2, snapshot 3, listing 4, snapshot 5.
 		{"born after the first look", machine{then: map[int]func(*machine){
@@ -107,6 +110,12 @@ func TestCheck(t *testing.T) {
 			var numbers []int32
 			for _, p := range found {
 				numbers = append(numbers, p.Number)
+				// Whom the kernel keeps from the auditor alone is not hidden.
+				f, alone := p.Finding(), slices.Equal(test.unseen, []string{Tasks})
+				if (f.Kind == finding.Unshown && f.Severity == finding.Info) != alone ||
+					(f.Kind == finding.Hidden && f.Severity == finding.Critical) == alone {
+					t.Errorf("not seen by %q: a finding of %s, %s", p.Unseen, f.Severity, f.Kind)
+				}
 				if !slices.Equal(p.Unseen, test.unseen) {
 					t.Errorf("not seen by %q, want %q", p.Unseen, test.unseen)
 				}

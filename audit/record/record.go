@@ -51,6 +51,9 @@ type Header struct {
 	// Namespace that is audited, and the one that the auditor is in.
 	Namespace Namespace `json:"namespace"`
 	Own       Namespace `json:"own"`
+	// Chosen are those that records are made of, with all below them, where
+	// that is less than what is audited.
+	Chosen []Namespace `json:"chosen,omitempty"`
 	// Root: the auditor is in the initial pid namespace.
 	Root bool `json:"root"`
 	// Walked: numbers that no task carries can all be seen; if not, why.

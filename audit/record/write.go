@@ -49,8 +49,15 @@ func words(r *Record) string {
 	switch {
 	case r.Header != nil:
 		h := r.Header
-		return fmt.Sprintf("pid namespace %d at level %d, seen from %d at level %d; %s, Linux %s",
-			h.Namespace.Inode, h.Namespace.Level, h.Own.Inode, h.Own.Level, h.Source, h.Release)
+		what := ""
+		for _, c := range h.Chosen {
+			what += fmt.Sprintf("pid namespace %d at level %d, ", c.Inode, c.Level)
+		}
+		if what != "" {
+			what += "of "
+		}
+		return fmt.Sprintf("%spid namespace %d at level %d, seen from %d at level %d; %s, Linux %s",
+			what, h.Namespace.Inode, h.Namespace.Level, h.Own.Inode, h.Own.Level, h.Source, h.Release)
 	case r.Snapshot != nil:
 		s := r.Snapshot
 		return fmt.Sprintf("%d objects: %d tasks of %d processes, %d zombies, %d ghosts; %d namespaces (%s)",

@@ -30,7 +30,12 @@ type Object struct {
 }
 
 // Ghost reports whether no task carries the object any more.
-func (o *Object) Ghost() bool { return o.Carrier == nil && !o.Held }
+func (o *Object) Ghost() bool { return o.Carrier == nil && !o.Held && !o.Idle() }
+
+// Idle reports whether it is the object of the idle tasks, number 0 of the
+// initial namespace: in no idr, never given out, and the session of all kernel
+// threads. No pass shows its carriers.
+func (o *Object) Idle() bool { return len(o.Numbers) == 1 && o.Numbers[0] == 0 }
 
 // used reports whether anything keeps the object.
 func (o *Object) used() bool {

@@ -137,9 +137,17 @@ type Counts struct {
 }
 
 // Counts counts.
-func (s *State) Counts() Counts {
-	c := Counts{Objects: len(s.objects), Tasks: len(s.tasks), Namespaces: len(s.namespaces)}
+func (s *State) Counts() Counts { return s.CountsOf(func(*Namespace) bool { return true }) }
+
+// CountsOf counts in the namespaces that want to be counted, of which nil is that
+// of objects that are not described.
+func (s *State) CountsOf(counted func(*Namespace) bool) Counts {
+	var c Counts
 	for _, o := range s.objects {
+		if !counted(o.Namespace) {
+			continue
+		}
+		c.Objects++
 		if o.Process != nil {
 			c.Processes++
 		}
@@ -148,8 +156,17 @@ func (s *State) Counts() Counts {
 		}
 	}
 	for _, t := range s.tasks {
+		if !counted(t.Object.Namespace) {
+			continue
+		}
+		c.Tasks++
 		if t.Zombie {
 			c.Zombies++
+		}
+	}
+	for _, ns := range s.namespaces {
+		if counted(ns) {
+			c.Namespaces++
 		}
 	}
 	return c

@@ -36,9 +36,10 @@ type auditing struct {
 	dropOneIn uint32
 	finding   finding.Options
 
-	live  *events.Live
-	views *events.Proc
-	out   *auditOutput
+	chosen *chosen
+	live   *events.Live
+	views  *events.Proc
+	out    *auditOutput
 }
 
 // exitInterrupted is for a second SIGINT, as shells have it.
@@ -54,7 +55,7 @@ func auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit [flags]",
 		Short: "Watch every pid object of a namespace",
-		Long: `Watch a pid namespace and all below it, by default this process's own: every
+		Long: `Watch pid namespaces and all below them, by default this process's own: every
 task with its process, group and session, and every number that only those
 still hold. What happens is printed as it happens, one JSON record a line;
 docs/schema/audit.v1.json describes them.
@@ -71,6 +72,7 @@ INT and TERM end it after what has happened by then, a second INT at once (exit
 code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
 		Example: `  pidgraft audit                             # this pid namespace
   pidgraft audit --pid 4711 -o table         # that of process 4711
+  pidgraft audit --container 3f2a --container 90bc   # those of two containers
   pidgraft audit | jq -c 'select(.type == "finding") | .finding'`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -100,8 +102,8 @@ func (a *auditing) add(cmd *cobra.Command) {
 // open begins to follow the namespace.
 func (a *auditing) open() (record.Header, error) {
 	var h record.Header
-	target, inode, err := a.namespace.target()
-	if err != nil {
+	var err error
+	if a.chosen, err = a.namespace.choose(); err != nil {
 		return h, err
 	}
 	own, err := inodeOf("/proc/self/ns/pid")
@@ -111,19 +113,22 @@ func (a *auditing) open() (record.Header, error) {
 	if a.views, err = events.OpenProc(a.proc); err != nil {
 		return h, usageError{err}
 	}
-	if a.live, err = events.Open(target, loader.StreamOptions{DropOneIn: a.dropOneIn}); err != nil {
+	if a.live, err = events.Open(a.chosen.target, loader.StreamOptions{DropOneIn: a.dropOneIn}); err != nil {
 		return h, err
 	}
 	caller, audited := a.live.Levels()
 	h = record.Header{
 		Tool: version(), Release: producer().Release, Source: "raw tracepoints",
-		Namespace: record.Namespace{Inode: uint32(inode), Level: audited},
+		Namespace: record.Namespace{Inode: uint32(a.chosen.inode), Level: audited},
 		Own:       record.Namespace{Inode: uint32(own), Level: caller},
 		Root:      caller == 0,
 		Walked:    a.live.WalkError() == nil,
 	}
 	if !h.Walked {
 		h.WhyNot = a.live.WalkError().Error()
+	}
+	for _, l := range a.chosen.among {
+		h.Chosen = append(h.Chosen, record.Namespace{Inode: uint32(l.inode()), Level: caller + len(l.inodes) - 1})
 	}
 	a.out = newAuditOutput(a.format.value)
 	// One who stays does not put off the first collection (deferGC).
@@ -135,6 +140,9 @@ func (a *auditing) close() error {
 	var errs []error
 	if a.live != nil {
 		errs = append(errs, a.live.Close())
+	}
+	if a.chosen != nil {
+		errs = append(errs, a.chosen.close())
 	}
 	if a.views != nil {
 		errs = append(errs, a.views.Close())
@@ -201,6 +209,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 	auditor := audit.New(a.live, audit.Options{
 		Follow:    follow.Options{Heal: onLoss != "log", Reconcile: reconcile, Pause: 200 * time.Millisecond},
 		Finding:   a.finding,
+		Chosen:    a.chosen.set(),
 		FindEvery: time.Second,
 		PidMax:    machinePidMax(),
 		Emit: func(r *record.Record) error {
@@ -214,7 +223,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 			if lost && onLoss == "exit" {
 				return errLoss
 			}
-			if a.live.Ended() {
+			if a.live.Ended() || len(a.chosen.among) > 0 && auditor.State() != nil && auditor.Left() == 0 {
 				cancel()
 			}
 			if err := hiding.collect(auditor); err != nil {

@@ -230,6 +230,69 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// Of several namespaces there are records, each with its budget, and of no others;
+// when the last has ended, so does the audit.
+func TestAuditSeveral(t *testing.T) {
+	require.Root(t)
+	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
+	const script = "outside fork init newpid\ninit fork a"
+	one, two, other := testforest.Start(t, script), testforest.Start(t, script), testforest.Start(t, script)
+	a := startAudit(t, "--pid", fmt.Sprint(one.Root()), "--ns", fmt.Sprintf("/proc/%d/ns/pid", two.PID("a")))
+	h := a.until("what is audited", func(r record.Record) bool { return r.Header != nil }).Header
+	if len(h.Chosen) != 2 || h.Namespace != h.Own || h.Chosen[0].Level != h.Own.Level+1 || h.Chosen[0] == h.Chosen[1] {
+		t.Errorf("header %+v", h)
+	}
+	s := a.until("what there is", func(r record.Record) bool { return r.Snapshot != nil }).Snapshot
+	if len(s.Namespaces) != 2 || s.Tasks != 4 || s.Processes != 4 {
+		t.Errorf("snapshot %+v", s)
+	}
+	for _, b := range s.Namespaces {
+		if b.Allocated != 2 || b.Tasks != 2 || !slices.Contains(h.Chosen, b.Namespace) {
+			t.Errorf("budget %+v", b)
+		}
+	}
+	// What is seen of the third comes before what is seen of the others.
+	do(t, other, "a fork b\noutside setns init pid\noutside fork entrant")
+	do(t, one, "a fork b")
+	do(t, two, "a fork b\nb fork inner newpid\noutside setns init pid\noutside fork entrant")
+	seen := make(map[int32]bool)
+	in := a.until("the one that entered", func(r record.Record) bool {
+		if r.Event != nil {
+			seen[r.Event.Task.Numbers[0]] = true
+		}
+		return found("entry", "raised")(r)
+	}).Finding
+	if in.Namespace != h.Chosen[0].Inode {
+		t.Errorf("entry %+v", in)
+	}
+	for _, pid := range []int{one.PID("b"), two.PID("b"), two.PID("inner"), two.PID("entrant")} {
+		if !seen[int32(pid)] {
+			t.Errorf("process %d was not seen", pid)
+		}
+	}
+	for _, pid := range []int{other.PID("b"), other.PID("entrant")} {
+		if seen[int32(pid)] {
+			t.Errorf("process %d of another namespace was seen", pid)
+		}
+	}
+	do(t, one, "init exit 0\noutside reap init")
+	a.until("the end of the first init", func(r record.Record) bool {
+		return r.Event != nil && r.Event.Kind == "free" && int(r.Event.Task.Numbers[0]) == one.Root()
+	})
+	do(t, two, "outside kill init 9\noutside reap entrant")
+	// It has waited for the entrant.
+	for err := two.Run("outside reap init"); err != nil; err = two.Run("outside reap init") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if code := a.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if last := a.records[len(a.records)-1]; last.Summary == nil {
+		t.Errorf("the last record is %+v", last)
+	}
+}
+
 // When the container ends, so does its audit.
 func TestAuditEndsWithContainer(t *testing.T) {
 	require.Root(t)
@@ -344,6 +407,8 @@ func TestCheck(t *testing.T) {
 		args         []string
 		want         int
 	}{
+		{"incomplete is not clean", "", []string{"--simulate-loss", "1"}, exitIncomplete},
+		{"nor is it a finding", "a exit 0", []string{"--simulate-loss", "1"}, exitIncomplete},
 		{"clean", "", nil, exitDone},
 		{"zombie", "a exit 0", nil, exitDifference},
 		{"zombie is no crisis", "a exit 0", []string{"--fail-on", "critical"}, exitDone},

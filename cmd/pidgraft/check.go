@@ -18,7 +18,7 @@ import (
 
 // errIncomplete: a check did not see everything, so it does not say that nothing
 // is wrong.
-var errIncomplete = errors.New("the state did not become complete")
+var errIncomplete = errors.New("not everything was seen")
 
 func checkCommand() *cobra.Command {
 	a := &auditing{format: &choice{"table", []string{"jsonl", "table"}}}
@@ -27,7 +27,7 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [flags]",
 		Short: "Say once what is wrong in a pid namespace",
-		Long: `Look at a pid namespace and all below it, by default this process's own, for as
+		Long: `Look at pid namespaces and all below them, by default this process's own, for as
 long as --for says, and print what was wrong all that time; see pidgraft audit.
 
 The exit code is 0 if there is nothing at or above --fail-on, 1 if there is, 3
@@ -73,6 +73,7 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 		Follow:    follow.Options{Heal: true, Settle: watch / 2},
 		FindEvery: 24 * time.Hour, // asked for below
 		PidMax:    machinePidMax(),
+		Chosen:    a.chosen.set(),
 		// What is wrong at both ends of the time is wrong.
 		Finding: finding.Options{ZombieAfter: watch / 2, ExitAfter: watch / 2, Hold: watch / 2},
 		Emit: func(r *record.Record) error {
@@ -94,12 +95,17 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 		return errors.Join(err, a.out.flush())
 	}
 	complete := auditor.Complete()
+	// A new snapshot shows what has become of it all, and not who entered
+	// meanwhile.
+	lost := auditor.Totals().Lost()
 	if err := errors.Join(auditor.Drain(), auditor.Summary(), a.out.flush()); err != nil {
 		return err
 	}
 	switch {
 	case !complete:
-		return errIncomplete
+		return fmt.Errorf("%w: the state did not become complete", errIncomplete)
+	case lost > 0:
+		return fmt.Errorf("%w: %d events were lost, and one of them may have been somebody's entry from outside", errIncomplete, lost)
 	case failed:
 		return silent(exitDifference)
 	}

@@ -15,56 +15,183 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/pidgraft/pidgraft/audit"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
-// namespaceFlags name the pid namespace that audit and check look at. Without
-// any it is this process's own.
+// namespaceFlags name the pid namespaces that audit and check look at, with all
+// below them. Without any it is this process's own.
 type namespaceFlags struct {
-	ns, container string
-	pid           int
+	ns, container []string
+	pid           []int
 }
 
 func (n *namespaceFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&n.ns, "ns", "", "the pid `NAMESPACE`: its inode, pid:[N], or a path as /proc/1/ns/pid")
-	flags.IntVar(&n.pid, "pid", 0, "the pid namespace of process `PID`")
-	flags.StringVar(&n.container, "container", "", "the pid namespace of a container, by the `ID` in its cgroup path")
+	flags.StringArrayVar(&n.ns, "ns", nil, "the pid `NAMESPACE`: its inode, pid:[N], or a path as /proc/1/ns/pid; more than once for several")
+	flags.IntSliceVar(&n.pid, "pid", nil, "the pid namespace of process `PID`; likewise")
+	flags.StringArrayVar(&n.container, "container", nil, "the pid namespace of a container, by the `ID` in its cgroup path; likewise")
 }
 
-// target is what the loader is to look at, and the inode of the namespace.
-func (n *namespaceFlags) target() (loader.Target, uint64, error) {
-	machine := loader.Target{Scope: loader.Machine}
+// chosen is what is looked at: one namespace, and if that is more than was asked
+// for, the ones that were.
+type chosen struct {
+	target loader.Target
+	inode  uint64 // of the one
+	among  []lineage
+}
+
+// lineage is a pid namespace with its ancestors up to this process's own, which is
+// the last. The descriptor keeps its inode from coming to mean another one.
+type lineage struct {
+	inodes []uint64
+	held   *os.File
+}
+
+func (l lineage) inode() uint64 { return l.inodes[0] }
+
+func (c *chosen) close() error {
+	var errs []error
+	for _, l := range c.among {
+		errs = append(errs, l.held.Close())
+	}
+	c.among = nil
+	return errors.Join(errs...)
+}
+
+// set is what records are made of.
+func (c *chosen) set() audit.Chosen {
+	set := make(audit.Chosen)
+	for _, l := range c.among {
+		set[uint32(l.inode())] = true
+	}
+	return set
+}
+
+// choose finds the namespaces. Several are followed in the closest one that holds
+// them all: each event is made once, however many there are.
+func (n *namespaceFlags) choose() (_ *chosen, err error) {
 	own, err := inodeOf("/proc/self/ns/pid")
 	if err != nil {
-		return machine, 0, err
+		return nil, err
 	}
-	var inode uint64
-	given := 0
-	for _, is := range []bool{n.ns != "", n.pid != 0, n.container != ""} {
-		if is {
-			given++
+	inodes, err := n.inodes(own)
+	if err != nil {
+		return nil, err
+	}
+	c := &chosen{inode: own}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.close())
 		}
-	}
+	}()
 	switch {
-	case given > 1:
-		return machine, 0, usageError{errors.New("--ns, --pid and --container exclude each other")}
-	case n.ns != "":
-		inode, err = parseNamespace(n.ns)
-	case n.pid != 0:
-		inode, err = inodeOf(fmt.Sprintf("/proc/%d/ns/pid", n.pid))
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("process %d: %w", n.pid, loader.ErrNoProcess)
+	case len(inodes) == 1:
+		c.inode = inodes[0]
+	case len(inodes) > 1 && !slices.Contains(inodes, own):
+		for _, inode := range inodes {
+			l, err := lineageOf(inode, own)
+			if err != nil {
+				return c, err
+			}
+			c.among = append(c.among, l)
 		}
-	case n.container != "":
-		inode, err = ofContainer(n.container, own)
-	default:
-		inode = own
+		c.inode = closest(c.among)
+		if slices.ContainsFunc(c.among, func(l lineage) bool { return l.inode() == c.inode }) {
+			// One of them holds the others.
+			if err := c.close(); err != nil {
+				return c, err
+			}
+		}
 	}
-	if err != nil || inode == own {
-		return machine, own, err
+	if c.inode == own {
+		c.target = loader.Target{Scope: loader.Machine}
+		return c, nil
 	}
-	init, err := initOf(inode)
-	return loader.Target{PID: init, Scope: loader.Container}, inode, err
+	init, err := initOf(c.inode)
+	c.target = loader.Target{PID: init, Scope: loader.Container}
+	return c, err
+}
+
+// inodes are those of the namespaces that were asked for, each once.
+func (n *namespaceFlags) inodes(own uint64) ([]uint64, error) {
+	var all []uint64
+	add := func(inode uint64, err error) error {
+		if err == nil && !slices.Contains(all, inode) {
+			all = append(all, inode)
+		}
+		return err
+	}
+	for _, s := range n.ns {
+		if err := add(parseNamespace(s)); err != nil {
+			return nil, err
+		}
+	}
+	for _, pid := range n.pid {
+		inode, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("process %d: %w", pid, loader.ErrNoProcess)
+		}
+		if err := add(inode, err); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range n.container {
+		if err := add(ofContainer(id, own)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// lineageOf opens a pid namespace that some process lives in.
+//
+// Errors: loader.ErrNoProcess, or that it does not lie below this process's own.
+func lineageOf(inode, own uint64) (l lineage, err error) {
+	pid, err := initOf(inode)
+	if err != nil {
+		return l, err
+	}
+	l.held, err = os.Open(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	if err != nil {
+		return l, err
+	}
+	defer func() {
+		if err != nil {
+			l.held.Close()
+		}
+	}()
+	at, err := unix.Dup(int(l.held.Fd()))
+	for ; err == nil; at, err = above(at) {
+		var st unix.Stat_t
+		if err := unix.Fstat(at, &st); err != nil {
+			return l, fmt.Errorf("pid namespace %d: %w", inode, err)
+		}
+		l.inodes = append(l.inodes, st.Ino)
+		if l.inode() != inode {
+			return l, fmt.Errorf("pid namespace %d: %w: its init has just ended", inode, loader.ErrNoProcess)
+		}
+		if st.Ino == own {
+			return l, unix.Close(at)
+		}
+	}
+	return l, fmt.Errorf("pid namespace %d: the one above %d: %w", inode, l.inodes, err)
+}
+
+// above closes the descriptor of a namespace and opens the one above.
+func above(fd int) (int, error) {
+	parent, err := unix.IoctlRetInt(fd, unix.NS_GET_PARENT)
+	unix.Close(fd)
+	return parent, err
+}
+
+// closest is the innermost namespace that holds all of these.
+func closest(all []lineage) uint64 {
+	for _, inode := range all[0].inodes {
+		if !slices.ContainsFunc(all[1:], func(l lineage) bool { return !slices.Contains(l.inodes, inode) }) {
+			return inode
+		}
+	}
+	return all[0].inodes[len(all[0].inodes)-1]
 }
 
 func inodeOf(path string) (uint64, error) {
