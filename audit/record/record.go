@@ -70,6 +70,13 @@ type Namespace struct {
 	Level int    `json:"level"`
 }
 
+// Place is the container that a pid namespace is, as far as that is known: the
+// container's id or, outside of any, a systemd unit; and the pod it is in.
+type Place struct {
+	Container string `json:"container,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+}
+
 // Task is a task. Numbers are its own, the outermost namespace's first; those of
 // process, group and session are the numbers of these objects.
 type Task struct {
@@ -82,6 +89,7 @@ type Task struct {
 	Comm      string  `json:"comm"`
 	Start     uint64  `json:"start"` // nanoseconds since boot
 	Exiting   bool    `json:"exiting,omitempty"`
+	Place
 }
 
 // Event is something that happened.
@@ -100,6 +108,7 @@ type Creator struct {
 	Namespace uint32 `json:"namespace"`
 	UID       uint32 `json:"uid"`
 	Comm      string `json:"comm"`
+	Place
 }
 
 // Snapshot is a pass that became the state, and what it counted.
@@ -119,7 +128,9 @@ type Snapshot struct {
 // Budget is how many numbers a namespace has.
 type Budget struct {
 	Namespace
-	Parent      uint32     `json:"parent"` // 0: not known
+	Place
+	Runtime     string     `json:"runtime,omitempty"` // whose container it is
+	Parent      uint32     `json:"parent"`            // 0: not known
 	Allocated   int        `json:"allocated"`
 	Tasks       int        `json:"tasks"`
 	Ghosts      int        `json:"ghosts"`
@@ -172,7 +183,8 @@ type Finding struct {
 	Text      string  `json:"text"`
 	Subject   []int32 `json:"subject,omitempty"`
 	Namespace uint32  `json:"namespace,omitempty"`
-	Culprit   *Task   `json:"culprit,omitempty"`
+	Place
+	Culprit *Task `json:"culprit,omitempty"`
 	// Creator is who brought in an entrant, Task the entrant.
 	Creator *Creator `json:"creator,omitempty"`
 	Task    *Task    `json:"task,omitempty"`

@@ -173,6 +173,12 @@ func (a *auditing) checker() *hidden.Checker {
 	return &hidden.Checker{Snapshot: a.live.Snapshot, Views: a.views, Level: caller, Whole: caller == audited}
 }
 
+// naming names containers.
+func (a *auditing) naming(ctx context.Context) *naming {
+	caller, _ := a.live.Levels()
+	return beginNaming(ctx, a.views, caller)
+}
+
 // machinePidMax is for kernels where namespaces have none of their own.
 func machinePidMax() int {
 	b, err := os.ReadFile("/proc/sys/kernel/pid_max")
@@ -206,7 +212,9 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 
 	lost := false
 	hiding := beginHiding(ctx, a.checker(), hiddenEvery)
-	auditor := audit.New(a.live, audit.Options{
+	naming := a.naming(ctx)
+	var auditor *audit.Auditor
+	auditor = audit.New(a.live, audit.Options{
 		Follow:    follow.Options{Heal: onLoss != "log", Reconcile: reconcile, Pause: 200 * time.Millisecond},
 		Finding:   a.finding,
 		Chosen:    a.chosen.set(),
@@ -214,6 +222,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		PidMax:    machinePidMax(),
 		Emit: func(r *record.Record) error {
 			lost = lost || r.Type == record.TypeLoss
+			naming.name(auditor, r)
 			return a.out.write(r)
 		},
 		Tick: func(auditor *audit.Auditor) error {
@@ -229,6 +238,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 			if err := hiding.collect(auditor); err != nil {
 				return err
 			}
+			naming.turn(auditor, a.live.Now())
 			a.obey(others, auditor)
 			return nil
 		},

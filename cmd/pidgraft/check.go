@@ -69,7 +69,9 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 	}
 	header.OnLoss, header.Allowed = "resync", allow.Len()
 	failed := false
-	auditor := audit.New(a.live, audit.Options{
+	naming := a.naming(ctx)
+	var auditor *audit.Auditor
+	auditor = audit.New(a.live, audit.Options{
 		Follow:    follow.Options{Heal: true, Settle: watch / 2},
 		FindEvery: 24 * time.Hour, // asked for below
 		PidMax:    machinePidMax(),
@@ -80,6 +82,7 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 			if r.Type == record.TypeEvent {
 				return nil
 			}
+			naming.name(auditor, r)
 			if f := r.Finding; f != nil && f.Status == "raised" {
 				severity, err := finding.ParseSeverity(f.Severity)
 				failed = failed || err != nil || severity >= least

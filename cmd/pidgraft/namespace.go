@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +28,7 @@ type namespaceFlags struct {
 func (n *namespaceFlags) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&n.ns, "ns", nil, "the pid `NAMESPACE`: its inode, pid:[N], or a path as /proc/1/ns/pid; more than once for several")
 	flags.IntSliceVar(&n.pid, "pid", nil, "the pid namespace of process `PID`; likewise")
-	flags.StringArrayVar(&n.container, "container", nil, "the pid namespace of a container, by the `ID` in its cgroup path; likewise")
+	flags.StringArrayVar(&n.container, "container", nil, "the pid namespace of a container, by its `ID` or the beginning of it; likewise")
 }
 
 // chosen is what is looked at: one namespace, and if that is more than was asked
@@ -269,51 +268,4 @@ func nspid(pid int) []string {
 		}
 	}
 	return nil
-}
-
-// ofContainer is the pid namespace of the outermost process with a container's
-// id in its cgroup path, which is not this process's namespace.
-func ofContainer(id string, own uint64) (uint64, error) {
-	const shortest = 4
-	if len(id) < shortest || strings.ContainsRune(id, '/') {
-		return 0, usageError{fmt.Errorf("--container %q: at least %d characters of an id are wanted", id, shortest)}
-	}
-	var inode uint64
-	depth := 0
-	err := eachProcess(func(pid int) bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-		if err != nil || !inCgroup(string(b), id) {
-			return false
-		}
-		is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid))
-		if err != nil || is == own {
-			return false
-		}
-		if n := len(nspid(pid)); inode == 0 || n < depth {
-			inode, depth = is, n
-		}
-		return false
-	})
-	if err == nil && inode == 0 {
-		err = fmt.Errorf("container %s: %w: no process has that in its cgroup path and a pid namespace other than this one", id, loader.ErrNoProcess)
-	}
-	return inode, err
-}
-
-// inCgroup reports whether a component of one of the paths in /proc/PID/cgroup
-// is the id, or begins with it after what runtimes put before it ("docker-",
-// "cri-containerd-", "libpod-").
-func inCgroup(cgroups, id string) bool {
-	for line := range strings.Lines(cgroups) {
-		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(parts) != 3 {
-			continue
-		}
-		if slices.ContainsFunc(strings.Split(filepath.Clean(parts[2]), "/"), func(c string) bool {
-			return strings.HasPrefix(c, id) || strings.Contains(c, "-"+id)
-		}) {
-			return true
-		}
-	}
-	return false
 }
