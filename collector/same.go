@@ -11,7 +11,8 @@ import (
 
 // Same reports whether two passes over one target, on one machine, showed the
 // same forest in every particular. Only the Producer, with its time of day,
-// and references, which nothing watches, are left out. (What must be the same after a restore is less: forest.Diff.)
+// references, which nothing watches, and origins, which no pass sees, are left
+// out. (What must be the same after a restore is less: forest.Diff.)
 func Same(a, b *forest.Forest) bool { return Difference(a, b) == "" }
 
 // Difference says what differs first between two passes, or "".

@@ -66,7 +66,8 @@ func relabel(f *forest.Forest, seed uint64) *forest.Forest {
 			t.ExitCode = 9
 		}
 	}
-	g.References = nil // who looks on is not compared
+	g.References = nil               // who looks on is not compared
+	g.Origins, g.Departed = nil, nil // nor who bore whom
 	g.Producer = forest.Producer{Release: "other"}
 	g.Cut = forest.Cut{Method: 1 - f.Cut.Method, Walked: !f.Cut.Walked}
 	g.Inexact = append(slices.Clone(f.Inexact), "more")

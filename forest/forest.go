@@ -61,8 +61,12 @@ type Forest struct {
 	// References are who else holds the pid objects, if that was asked for,
 	// in the order of SortReferences.
 	References []Reference
-	Cut        Cut
-	Producer   Producer
+	// Origins are how the tasks were born, in the order of Tasks, if a history
+	// told; Departed are the processes in it that are gone.
+	Origins  []Origin
+	Departed []Departed
+	Cut      Cut
+	Producer Producer
 	// Inexact lists why the forest cannot be rebuilt exactly; empty when it
 	// can. Only a dump with --inexact writes such a forest.
 	Inexact []string

@@ -63,6 +63,7 @@ const (
 	RuleStatus     Rule = "a wait status is an exit code, or a signal that kills, with the core bit only if it dumps (kernel-rules 19, 21)"
 	RuleInitStatus Rule = "an init ends by exit, SIGKILL from above, a fault, or reboot(2) (kernel-rules 20)"
 	RuleChildNS    Rule = "children are born in a namespace below the task's own, and only a live task can bear (kernel-rules 7)"
+	RuleOrigin     Rule = "who bore a process is a process of the forest, one that departed before, or outside; nobody is their own ancestor; a session is changed only by leading one"
 	RuleReference  Rule = "a reference is to an object or by a task of the forest, from a descriptor or a terminal; they are in order, each once"
 	RuleComm       Rule = "a task's name is at most 15 bytes, none of them NUL"
 )
@@ -105,7 +106,7 @@ func Validate(f *Forest) error {
 	v := &validator{f: f}
 	for _, check := range []func() *Invalid{
 		v.shape, v.userNamespaces, v.namespaces, v.pids, v.twice,
-		v.carriers, v.tasks, v.order, v.groups, v.states, v.references,
+		v.carriers, v.tasks, v.order, v.groups, v.states, v.references, v.origins,
 	} {
 		if e := check(); e != nil {
 			return e

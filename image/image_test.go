@@ -27,7 +27,7 @@ func samples() map[string]*forest.Forest {
 	return map[string]*forest.Forest{
 		"sample": foresttest.Sample(), "small": foresttest.Small(),
 		"subtree": foresttest.BelowRoot(), "inexact": inexact,
-		"referenced": foresttest.Referenced(),
+		"referenced": foresttest.Referenced(), "told": foresttest.Told(),
 	}
 }
 
@@ -107,6 +107,7 @@ func TestEveryField(t *testing.T) {
 // full is a forest without an empty list.
 func full() *forest.Forest {
 	f := foresttest.Referenced()
+	f.Origins, f.Departed = foresttest.Told().Origins, foresttest.Told().Departed
 	f.Inexact = []string{"a", "b"}
 	f.UserNamespaces[0].UIDMap = []forest.Extent{{First: 1, Parent: 2, Count: 3}}
 	return f

@@ -20,6 +20,7 @@ var sections = []section{
 	{typ: typePidNamespace, read: (*Decoder).pidNamespaces},
 	{typ: typeTasks, read: (*Decoder).tasks},
 	{typ: typeReferences, read: (*Decoder).references, optional: true},
+	{typ: typeOrigins, read: (*Decoder).origins, optional: true},
 	{typ: typeTail, read: (*Decoder).tail},
 }
 
@@ -230,6 +231,27 @@ func (d *Decoder) references() {
 			ref.Terminal = string(r.entry(int(size)))
 		}
 		d.f.References = append(d.f.References, ref)
+	}
+}
+
+func (d *Decoder) origins() {
+	r := d.d
+	n := r.u32()
+	r.zeros(4)
+	for i := uint32(0); i < n && r.err == nil; i++ {
+		e := r.entry(departedSize)
+		d.f.Departed = append(d.f.Departed, forest.Departed{Origin: e.origin(), Object: forest.Tag(e.s32())})
+	}
+	for i := 0; i < len(d.f.Tasks) && r.err == nil; i++ {
+		e := r.entry(originSize)
+		d.f.Origins = append(d.f.Origins, e.origin())
+	}
+}
+
+func (f *fields) origin() forest.Origin {
+	return forest.Origin{
+		By: forest.Tag(f.s32()), Departed: int(f.s32()), Between: f.u32(),
+		Session: forest.Tag(f.s32()), Group: forest.Tag(f.s32()),
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 	typePidNamespace  = 8006
 	typeTasks         = 8007
 	typeReferences    = 8008
+	typeOrigins       = 8009
 
 	typeTail  = 9001
 	typeError = 9999
@@ -41,7 +42,7 @@ var recordNames = map[uint32]string{
 	typePids: "PIDS", typeTree: "TREE", typeTool: "TOOL", typeCut: "CUT",
 	typeInexact: "INEXACT", typeUserNamespace: "USER_NAMESPACES",
 	typeNamespace: "NAMESPACES", typePidNamespace: "PID_NAMESPACES",
-	typeTasks: "TASKS", typeReferences: "REFERENCES", typeTail: "TAIL", typeError: "ERROR",
+	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeTail: "TAIL", typeError: "ERROR",
 }
 
 // recordName names a record's type to a person.
@@ -79,6 +80,8 @@ const (
 	extentSize    = 12
 	taskSize      = 80
 	referenceSize = 20
+	originSize    = 20
+	departedSize  = originSize + 4
 	tailSize      = 24
 
 	utsLen     = 65 // sizeof(new_utsname.release)

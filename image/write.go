@@ -44,6 +44,7 @@ func (e *encoder) image(f *forest.Forest) {
 	e.pidNamespaces(f)
 	e.tasks(f)
 	e.references(f)
+	e.origins(f)
 	e.tail()
 }
 
@@ -332,6 +333,35 @@ func (e *encoder) references(f *forest.Forest) {
 		e.flush()
 	}
 	e.zeros(pad(size))
+}
+
+// origins is there only if a history told of them.
+func (e *encoder) origins(f *forest.Forest) {
+	if len(f.Origins) == 0 {
+		return
+	}
+	size := headSize + 8 + departedSize*uint64(len(f.Departed)) + originSize*uint64(len(f.Origins))
+	e.record(typeOrigins, size+uint64(pad(size)))
+	e.u32(uint32(len(f.Departed)))
+	e.zeros(4)
+	for i := range f.Departed {
+		e.origin(&f.Departed[i].Origin)
+		e.s32(int32(f.Departed[i].Object))
+		e.flush()
+	}
+	for i := range f.Origins {
+		e.origin(&f.Origins[i])
+		e.flush()
+	}
+	e.zeros(pad(size))
+}
+
+func (e *encoder) origin(o *forest.Origin) {
+	e.s32(int32(o.By))
+	e.s32(int32(o.Departed))
+	e.u32(o.Between)
+	e.s32(int32(o.Session))
+	e.s32(int32(o.Group))
 }
 
 // tail is struct ckpt_hdr_tail with the checksum of all that comes before it.

@@ -26,6 +26,8 @@ type jsonForest struct {
 	Pids           []jsonPid           `json:"pids"`
 	Tasks          []jsonTask          `json:"tasks"`
 	References     []jsonReference     `json:"references"`
+	Origins        []jsonOrigin        `json:"origins,omitempty"`
+	Departed       []jsonDeparted      `json:"departed,omitempty"`
 }
 
 type jsonCut struct {
@@ -116,7 +118,9 @@ type jsonTask struct {
 // level, and what wait would report.
 func JSON(w io.Writer, f *forest.Forest) error {
 	x := forest.NewIndex(f)
+	births, departed := jsonOrigins(f)
 	out := jsonForest{
+		Origins: births, Departed: departed,
 		Schema: Schema, Mode: f.Mode.String(),
 		Cut: jsonCut{f.Cut.Method.String(), f.Cut.Walked},
 		Producer: jsonProducer{

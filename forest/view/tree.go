@@ -27,6 +27,7 @@ func Tree(w io.Writer, f *forest.Forest, o Options) error {
 	t.walk()
 	t.ghosts()
 	t.references()
+	t.origins()
 	return t.w.Flush()
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/forest/foresttest"
 	"github.com/pidgraft/pidgraft/internal/schematest"
 )
 
@@ -104,6 +105,7 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestGolden(t *testing.T) {
+	told := foresttest.Told()
 	sub := sample()
 	sub.Mode, sub.Cut = forest.Subtree, forest.Cut{Method: forest.Frozen}
 	sub.Tasks = sub.Tasks[:7]
@@ -120,6 +122,8 @@ func TestGolden(t *testing.T) {
 		{"color.txt", sample(), func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{Color: true}) }},
 		{"table.txt", sample(), func(w io.Writer, f *forest.Forest) error { return Table(w, f, Options{}) }},
 		{"forest.json", sample(), JSON},
+		{"told.txt", told, func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{}) }},
+		{"told.json", told, JSON},
 	} {
 		var b bytes.Buffer
 		if err := tt.show(&b, tt.f); err != nil {
@@ -181,12 +185,15 @@ func TestEscaped(t *testing.T) {
 func TestJSONFitsSchema(t *testing.T) {
 	const schema = "../../docs/schema/forest.v1.json"
 	var b bytes.Buffer
-	if err := JSON(&b, sample()); err != nil {
-		t.Fatal(err)
-	}
-	errs, err := schematest.Check(schema, b.Bytes())
-	if err != nil || len(errs) > 0 {
-		t.Error(err, strings.Join(errs, "\n"))
+	for _, f := range []*forest.Forest{foresttest.Told(), sample()} {
+		b.Reset()
+		if err := JSON(&b, f); err != nil {
+			t.Fatal(err)
+		}
+		errs, err := schematest.Check(schema, b.Bytes())
+		if err != nil || len(errs) > 0 {
+			t.Error(err, strings.Join(errs, "\n"))
+		}
 	}
 	// The checker can find something.
 	var doc map[string]any
