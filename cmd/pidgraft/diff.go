@@ -12,13 +12,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/forest/view"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
 func diffCommand() *cobra.Command {
+	format := &choice{"text", []string{"text", "html"}}
 	var types types
 	cmd := &cobra.Command{
-		Use:   "diff A B",
+		Use:   "diff [flags] A B",
 		Short: "Say in words how two process forests differ",
 		Long: `Say in words what is not the same in forest B as it was in A, a line each;
 nothing if they are the same. Each is an image, - for one on standard input,
@@ -30,7 +32,8 @@ processes, threads, groups, sessions, parents and their order, zombies and
 their statuses, ghosts, namespaces. Start times, inodes, and the uid and gid
 of tasks that live are not compared.`,
 		Example: `  pidgraft diff before.img after.img
-  pidgraft diff web.img pid:4711 && echo identical`,
+  pidgraft diff web.img pid:4711 && echo identical
+  pidgraft diff -o html before.img after.img >changes.html`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if err := wantArgs(2, "two images or pid:N")(nil, args); err != nil {
 				return err
@@ -51,9 +54,10 @@ of tasks that live are not compared.`,
 			if err != nil {
 				return err
 			}
-			return printDiff(forest.Diff(a, b, forest.DiffOptions{}))
+			return printDiff(a, b, args, format.value)
 		},
 	}
+	cmd.Flags().VarP(format, "output", "o", "`text` or html")
 	types.flag(cmd)
 	return cmd
 }
@@ -72,16 +76,24 @@ func readBoth(ctx context.Context, x, y source, types *loader.Types) (a, b *fore
 	return a, b, err
 }
 
-func printDiff(ds []forest.Difference) error {
-	if len(ds) == 0 {
-		return nil
-	}
+// printDiff says how b differs from a; names are what the two are called.
+func printDiff(a, b *forest.Forest, names []string, format string) error {
+	ds := forest.Diff(a, b, forest.DiffOptions{})
 	w := bufio.NewWriter(os.Stdout)
-	for _, d := range ds {
-		fmt.Fprintln(w, d)
+	if format == "html" {
+		if err := view.HTMLDiff(w, a, b, ds, names[0], names[1]); err != nil {
+			return err
+		}
+	} else {
+		for _, d := range ds {
+			fmt.Fprintln(w, d)
+		}
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return silent(exitDifference)
+	if len(ds) > 0 {
+		return silent(exitDifference)
+	}
+	return nil
 }

@@ -35,7 +35,7 @@ func (c *choice) Set(s string) error {
 }
 
 func showCommand() *cobra.Command {
-	format := &choice{"tree", []string{"tree", "table", "json"}}
+	format := &choice{"tree", []string{"tree", "table", "json", "dot", "svg", "html"}}
 	var types types
 	cmd := &cobra.Command{
 		Use:   "show [flags] IMAGE|pid:N|-",
@@ -51,9 +51,14 @@ columns are session and group, by their numbers in the root namespace.
 A live process takes CAP_BPF and CAP_PERFMON, whoever it belongs to.
 
 The JSON form carries everything; docs/schema/forest.v1.json describes it.
+html is one page with nothing from elsewhere: namespaces as boxes in boxes,
+sessions and groups by colour, to be searched and collapsed. svg is the same
+as a drawing, dot a graph for Graphviz.
 Colour is for terminals only, and not with NO_COLOR set.`,
 		Example: `  pidgraft show web.img
   pidgraft show -o table pid:4711
+  pidgraft show -o html web.img >web.html
+  pidgraft show -o dot web.img | dot -Tpdf >web.pdf
   pidgraft show -o json web.img | jq '.tasks[] | select(.state == "zombie") | .nspid'`,
 		Args: wantArgs(1, "an image or pid:N"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -70,7 +75,7 @@ Colour is for terminals only, and not with NO_COLOR set.`,
 			return show(f, format.value)
 		},
 	}
-	cmd.Flags().VarP(format, "output", "o", "`tree`, table or json")
+	cmd.Flags().VarP(format, "output", "o", "`tree`, table, json, dot, svg or html")
 	types.flag(cmd)
 	return cmd
 }
@@ -99,6 +104,12 @@ func show(f *forest.Forest, format string) error {
 		return view.JSON(os.Stdout, f)
 	case "table":
 		return view.Table(os.Stdout, f, o)
+	case "dot":
+		return view.DOT(os.Stdout, f)
+	case "svg":
+		return view.SVG(os.Stdout, f)
+	case "html":
+		return view.HTML(os.Stdout, f)
 	}
 	return view.Tree(os.Stdout, f, o)
 }

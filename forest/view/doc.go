@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package view shows a forest to a person (Tree, Table) or to a program
-// (JSON).
+// Package view shows a forest to a person, as text (Tree, Table) or a picture
+// (HTML, SVG, DOT), or to a program (JSON).
 //
 // Contract: pure; a valid forest goes in, text comes out, in time and space
 // that grow with the forest. Whatever an untrusted process chose, its name

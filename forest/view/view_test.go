@@ -124,6 +124,16 @@ func TestGolden(t *testing.T) {
 		{"forest.json", sample(), JSON},
 		{"told.txt", told, func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{}) }},
 		{"told.json", told, JSON},
+		{"forest.svg", sample(), SVG},
+		{"forest.dot", sample(), DOT},
+		{"forest.html", sample(), func(w io.Writer, f *forest.Forest) error {
+			return bare(w, func(w io.Writer) error { return HTML(w, f) })
+		}},
+		{"diff.html", sample(), func(w io.Writer, f *forest.Forest) error {
+			return bare(w, func(w io.Writer) error {
+				return HTMLDiff(w, f, sub, forest.Diff(f, sub, forest.DiffOptions{}), "a<b.img", "pid:7")
+			})
+		}},
 	} {
 		var b bytes.Buffer
 		if err := tt.show(&b, tt.f); err != nil {
@@ -133,17 +143,23 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// A chain as deep as a namespace is large neither recurses nor indents for
-// ever.
-func TestDeepChain(t *testing.T) {
+// chain is n processes, each the child of the one before.
+func chain(n int32) *forest.Forest {
 	f := sample()
 	f.Tasks, f.Pids, f.References = f.Tasks[:1], f.Pids[:1], nil
-	for i := int32(2); i <= 200000; i++ {
+	for i := int32(2); i <= n; i++ {
 		f.Pids = append(f.Pids, forest.Pid{Numbers: []int32{i}})
 		tag := forest.Tag(i)
 		f.Tasks = append(f.Tasks, forest.Task{Pid: tag, TGID: tag, PGID: forest.Inherited, SID: forest.Inherited,
 			Parent: tag - 1, ParentThread: tag - 1, ExitSignal: forest.SIGCHLD, ChildNamespace: forest.SameNamespace, Comm: "x"})
 	}
+	return f
+}
+
+// A chain as deep as a namespace is large neither recurses nor indents for
+// ever.
+func TestDeepChain(t *testing.T) {
+	f := chain(200000)
 	var b bytes.Buffer
 	if err := Tree(&b, f, Options{}); err != nil {
 		t.Fatal(err)
@@ -169,6 +185,9 @@ func TestEscaped(t *testing.T) {
 		"tree":  func(w io.Writer) error { return Tree(w, f, Options{}) },
 		"table": func(w io.Writer) error { return Table(w, f, Options{}) },
 		"json":  func(w io.Writer) error { return JSON(w, f) },
+		"svg":   func(w io.Writer) error { return SVG(w, f) },
+		"dot":   func(w io.Writer) error { return DOT(w, f) },
+		"html":  func(w io.Writer) error { return HTML(w, f) },
 	} {
 		var b bytes.Buffer
 		if err := show(&b); err != nil {
