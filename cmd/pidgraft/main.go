@@ -100,7 +100,7 @@ func rootCommand() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(),
+	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), psCommand(), mapCommand(),
 		auditCommand(), checkCommand(), doctorCommand(), versionCommand())
 	for _, c := range append(root.Commands(), root) {
 		c.SetUsageTemplate(strings.TrimRight(c.UsageTemplate(), "\n") + "\n" + exitCodes)

@@ -143,7 +143,7 @@ func TestPicturesHoldAll(t *testing.T) {
 // A page of a chain as long as a namespace is large stays readable for a
 // browser: elements are not deeper in each other than one can take.
 func TestDeepPage(t *testing.T) {
-	f := chain(5000)
+	f := chain(1000)
 	var b bytes.Buffer
 	if err := HTML(&b, f); err != nil {
 		t.Fatal(err)

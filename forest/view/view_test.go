@@ -159,7 +159,7 @@ func chain(n int32) *forest.Forest {
 // A chain as deep as a namespace is large neither recurses nor indents for
 // ever.
 func TestDeepChain(t *testing.T) {
-	f := chain(200000)
+	f := chain(50000)
 	var b bytes.Buffer
 	if err := Tree(&b, f, Options{}); err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func check(root, schema map[string]any, v any, at string) []string {
 	fail := func(format string, args ...any) { errs = append(errs, at+": "+fmt.Sprintf(format, args...)) }
 	num, isNum := v.(float64)
 	object, _ := v.(map[string]any)
-	array, _ := v.([]any)
+	array, isArray := v.([]any)
 	for key, want := range schema {
 		switch key {
 		case "$schema", "$id", "title", "description", "$defs":
@@ -75,7 +75,7 @@ func check(root, schema map[string]any, v any, at string) []string {
 				fail("%q is too long", s)
 			}
 		case "minItems":
-			if len(array) < int(want.(float64)) {
+			if isArray && len(array) < int(want.(float64)) {
 				fail("%d items", len(array))
 			}
 		case "items":
