@@ -478,6 +478,9 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	nd.curSession, nd.curGroup, nd.user = p.now(a).curSession, p.now(a).curGroup, p.now(a).user
 	p.nodes[a].lastBorn = ref
 	p.nodes[parent].lastKid = ref
+	if nd.task == none && p.nodes[parent].role == RoleEntrant {
+		p.wards[parent] = append(p.wards[parent], k)
+	}
 	if !nd.leads {
 		p.sit(k)
 	}

@@ -172,14 +172,15 @@ func (p *planner) bearFor(a, k int32) {
 	e := p.helper(RoleEntrant, p.nodes[k].ns, 0, "bears the children of "+p.name(k)+" with all their numbers, which it could not, and leaves them to it")
 	en := &p.nodes[e]
 	en.parent, en.session, en.group = a, p.now(a).curSession, p.now(a).curGroup
-	if g := p.birthGroup(kids[0]); g != 0 {
+	if g := p.birthGroup(kids[0]); g != 0 && p.need(kids[0]) == en.session { // another comes from elsewhere
 		en.group = g
 	}
 	p.birth(a, e, 0)
 	p.nodes[k].standIn = e
 }
 
-// leaveToInit ends the entrant in the place of init t, which adopts what it bore.
+// leaveToInit ends the entrant in the place of init t, which adopts what it bore,
+// helpers that have work to do included.
 func (p *planner) leaveToInit(t int32) {
 	e := p.nodes[t].standIn
 	if e == none {
@@ -190,6 +191,13 @@ func (p *planner) leaveToInit(t int32) {
 	for _, k := range p.nodes[t].kids {
 		if p.nodes[k].curParent == e {
 			p.nodes[k].curParent, p.nodes[k].arrived = t, done
+			p.offerCarrier(k)
+		}
+	}
+	for _, h := range p.wards[e] {
+		if hn := &p.nodes[h]; hn.curParent == e {
+			hn.curParent, hn.arrived, hn.signal = t, done, forest.SIGCHLD
+			p.offerCarrier(h)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestExhaust(t *testing.T) {
 					t.Error(err)
 					return false
 				}
-				y.count(f, refused)
+				y.count(f, h, refused)
 				return true
 			})
 			t.Logf("histories of up to %d calls: %s\n%s", c.config.MaxSteps, y.summary(), y.details())

@@ -181,6 +181,26 @@ var insideCases = []struct {
 		m.join(root, m.fork(m.fork(root, model.Thread), 0), init)
 		m.reap(root, init)
 	}},
+	{"an init inside adopted a child in a session that it is not in", func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.setsid(a)
+		init := m.fork(a, inside)
+		m.fork(init, 0)
+		m.setsid(init)
+		m.exit(a)
+	}},
+	{"an init inside adopted children of two sessions, one led from outside", func(m machine, root model.TaskID) {
+		init := m.fork(root, inside)
+		m.maps(init)
+		a := m.fork(init, 0)
+		m.setsid(a)
+		m.fork(a, 0)
+		m.exit(a)
+		m.reap(init, a)
+		e := m.enter(init)
+		m.fork(e, 0)
+		m.exit(e)
+	}},
 	{"inits ended by reboot(2) and by a fault", func(m machine, root model.TaskID) {
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 1))
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 11))

@@ -61,7 +61,8 @@ type planner struct {
 	blocked      []int32 // processes that wait with bearing children
 	carriers     map[carrierKey]int32
 	keepers      map[keeperKey]int32
-	gifts        []int32 // children that their parents must put into a group
+	wards        map[int32][]int32 // helpers that an entrant bore
+	gifts        []int32           // children that their parents must put into a group
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
 	lastAdoption Ref
@@ -122,6 +123,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),
 
+		wards:     make(map[int32][]int32),
 		byThreads: make(map[int32][]Ref),
 		crews:     make(map[forest.Tag]*crew),
 

@@ -3,6 +3,7 @@
 package plan_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/restore/model"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -19,8 +21,9 @@ type tally struct {
 	none    int // histories that end in no forest
 	tasks   int
 	refused map[refusal]int
-	states  map[string]int   // forests by kind of state
-	wrong   map[string]wrong // by what is wrong
+	example map[refusal]*model.History // the shortest that ends in one
+	states  map[string]int             // forests by kind of state
+	wrong   map[string]wrong           // by what is wrong
 }
 
 // wrong are plans that do not lead where they should, in the same way.
@@ -36,30 +39,43 @@ type refusal struct {
 }
 
 func newTally() *tally {
-	return &tally{refused: map[refusal]int{}, states: map[string]int{}, wrong: map[string]wrong{}}
+	return &tally{refused: map[refusal]int{}, example: map[refusal]*model.History{}, states: map[string]int{}, wrong: map[string]wrong{}}
 }
 
-func (y *tally) count(f *forest.Forest, refused *plan.Refusal) {
+func (y *tally) count(f *forest.Forest, h *model.History, refused *plan.Refusal) {
 	y.forests++
 	y.tasks += len(f.Tasks)
 	if refused != nil {
-		y.refused[refusal{refused.Kind, generic(refused.Reason)}]++
+		r := refusal{refused.Kind, generic(refused.Reason)}
+		y.refused[r]++
+		y.keep(r, h)
 	}
 	for _, kind := range stateKinds(f) {
 		y.states[kind]++
 	}
 }
 
+// keep keeps the history of a refusal if it is the shortest so far.
+func (y *tally) keep(r refusal, h *model.History) {
+	if old := y.example[r]; old == nil || len(h.Steps) < len(old.Steps) {
+		y.example[r] = h
+	}
+}
+
 func (y *tally) fail(err error, times int) {
-	_, what, _ := strings.Cut(err.Error(), ": ")
-	what, _, _ = strings.Cut(what, "\n")
-	what = generic(what)
+	what := wrongKind(errors.Unwrap(err))
 	w := y.wrong[what]
 	if w.first == nil {
 		w.first = err
 	}
 	w.times += times
 	y.wrong[what] = w
+}
+
+// wrongKind is what wrong plans are counted by.
+func wrongKind(err error) string {
+	what, _, _ := strings.Cut(err.Error(), "\n")
+	return generic(what)
 }
 
 func (y *tally) add(x *tally) {
@@ -71,6 +87,7 @@ func (y *tally) add(x *tally) {
 	}
 	for r, n := range x.refused {
 		y.refused[r] += n
+		y.keep(r, x.example[r])
 	}
 	for k, n := range x.states {
 		y.states[k] += n
@@ -115,12 +132,32 @@ func (y *tally) details() string {
 	})
 	for _, r := range reasons {
 		fmt.Fprintf(&b, "%9d %s (%s)\n", y.refused[r], r.reason, r.kind)
+		if *proveExamples {
+			b.WriteString(example(r, y.example[r]))
+		}
 	}
 	b.WriteString("forests with\n")
 	for _, kind := range allStateKinds() {
 		fmt.Fprintf(&b, "%9d %s\n", y.states[kind], kind)
 	}
 	return b.String()
+}
+
+// example is a refused history made as short as it can be.
+func example(r refusal, h *model.History) string {
+	h = shrink(h, func(_ *model.History, f *forest.Forest) bool {
+		got := planned(f)
+		return got != nil && refusal{got.Kind, generic(got.Reason)} == r
+	})
+	k, err := h.Replay()
+	if err != nil {
+		return err.Error()
+	}
+	f, err := k.Forest(h.Root, h.Mode)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s%s%v\n", h, tasks(f), planned(f))
 }
 
 // missing are the kinds of states that no forest had.
