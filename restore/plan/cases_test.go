@@ -155,6 +155,32 @@ var cases = []struct {
 		m.kill(b, 20)
 		m.setsid(a)
 	}},
+	{"SIGTSTP stopped an entrant of a nested namespace", forest.Container, func(m machine, root model.TaskID) {
+		m.setns(model.Outsider, m.fork(root, model.NewPID))
+		e := m.fork(model.Outsider, 0)
+		m.join(e, 0, 0)
+		m.kill(e, 20)
+	}},
+	{"SIGTSTP stopped a child with an exit signal, and its parent left", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.kill(m.forkSignal(a, 0, 10), 20)
+		m.setsid(a)
+	}},
+	{"SIGTSTP stopped who is inside, and its group has a member in a namespace whose init waits", forest.Container, func(m machine, root model.TaskID) {
+		a, init := m.fork(root, 0), m.fork(root, model.NewPID)
+		b := m.fork(a, 0)
+		m.join(b, 0, 0)
+		m.setns(b, init)
+		z := m.fork(b, 0)
+		m.setns(b, b)
+		m.unshare(b, model.NewUser)
+		m.maps(b)
+		m.fork(b, model.Thread)
+		m.exit(z)
+		m.exit(init)
+		m.kill(b, 20)
+		m.setsid(a)
+	}},
 	{"the root is stopped", forest.Container, func(m machine, root model.TaskID) {
 		m.fork(root, 0)
 		m.kill(root, 19)

@@ -137,8 +137,8 @@ func (p *planner) endExiting() {
 		if p.f.Tasks[i].State == forest.ExitingInit {
 			p.setPdeath(i)
 			last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
-			p.endProcess(i, none, append(last, after...))
-			after = append(after, p.lastOf(i))
+			begun := p.endProcess(i, none, append(last, after...))
+			after = append(after, begun, p.lastOf(i))
 		}
 	}
 }

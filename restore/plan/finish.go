@@ -128,6 +128,10 @@ func (p *planner) attributes(i int32) {
 func (p *planner) rest() {
 	p.fenceStops()
 	for i := p.tasks - 1; i >= 0; i-- {
+		if i == p.nodes[0].end-1 && p.beside != none { // those that entered all hold
+			p.stopChildren(p.beside)
+			p.dismiss(p.beside)
+		}
 		if s := p.f.Tasks[i].State; s.Exited() || s == forest.ExitingInit {
 			continue
 		}
@@ -142,7 +146,6 @@ func (p *planner) rest() {
 		p.do(p.holder, Op{Code: Serve, Child: none})
 	}
 	if p.stays() {
-		p.stopChildren(p.beside)
 		p.do(p.beside, Op{Code: Stay, Child: none})
 	}
 	if slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.ExitingInit }) {

@@ -201,6 +201,15 @@ var insideCases = []struct {
 		m.fork(e, 0)
 		m.exit(e)
 	}},
+	{"an init inside with threads was killed, and one around it waits", func(m machine, root model.TaskID) {
+		outer := m.fork(root, model.NewPID)
+		inner := m.fork(outer, model.NewPID)
+		e := m.enter(inner)
+		m.fork(inner, model.Thread)
+		m.ok(m.k.ExitThread(inner, 3))
+		m.exit(outer)
+		_ = e
+	}},
 	{"inits ended by reboot(2) and by a fault", func(m machine, root model.TaskID) {
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 1))
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 11))

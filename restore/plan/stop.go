@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -156,9 +157,9 @@ func (p *planner) stopRoot() {
 }
 
 // stopped notes when process k was stopped, for those that keep its group from
-// being orphaned until then.
+// being orphaned until then. SIGSTOP does not need them.
 func (p *planner) stopped(k int32, done Ref) {
-	if c := p.crews[p.nodes[k].group]; c != nil {
+	if c := p.crews[p.nodes[k].group]; c != nil && p.stopSignal(k) != sigStop {
 		c.stops = append(c.stops, done)
 		c.waits--
 	}
@@ -188,18 +189,17 @@ func (p *planner) stopsParent(z int32) bool {
 // the group does not heed as it is. All are in their groups by now, and nobody
 // has ended.
 func (p *planner) man() {
-	waits, needs := make(map[forest.Tag]int), make(map[forest.Tag]bool)
+	stopped := make(map[forest.Tag][]int32)
 	for k := int32(0); k < p.tasks; k++ {
 		g := p.nodes[k].group
-		if sig := p.stopSignal(k); p.nodes[k].leader == k && sig != 0 && (k > 0 || p.holder != none) {
-			waits[g]++
-			needs[g] = needs[g] || sig != sigStop && p.orphaned(g)
+		if sig := p.stopSignal(k); p.nodes[k].leader == k && sig != 0 && sig != sigStop && (k > 0 || p.holder != none) {
+			stopped[g] = append(stopped[g], k)
 		}
 	}
-	for _, g := range slices.Sorted(maps.Keys(needs)) {
-		if needs[g] && len(p.refusals) == 0 {
-			p.crews[g] = p.manFor(g)
-			p.crews[g].waits = waits[g]
+	for _, g := range slices.Sorted(maps.Keys(stopped)) {
+		if p.orphaned(g) && len(p.refusals) == 0 {
+			p.crews[g] = p.manFor(g, stopped[g])
+			p.crews[g].waits = len(stopped[g])
 		}
 	}
 }
@@ -214,41 +214,87 @@ func (p *planner) stopSignal(k int32) int32 {
 	return 0
 }
 
-// manFor makes the crew of group g: born of a member, through a helper whose
-// death leaves it to the init of the namespace.
-func (p *planner) manFor(g forest.Tag) *crew {
-	m := p.x.Group(g)[0]
-	for _, o := range p.x.Group(g) {
-		if a, b := p.nodes[o].user == 0, p.nodes[m].user == 0; a && !b ||
-			a == b && p.f.Namespaces[p.nodes[o].ns].Level < p.f.Namespaces[p.nodes[m].ns].Level {
-			m = o
-		}
+// holdsAt says when i holds or, if it is no task, has stopped its children: the
+// higher, the earlier (rest).
+func (p *planner) holdsAt(i int32) int32 {
+	switch i {
+	case p.beside:
+		return p.tasks
+	case p.holder:
+		return none
 	}
-	ns := p.nodes[m].ns
-	reaper := p.initOf(ns)
-	if ns == 0 && p.holder != none {
-		reaper = p.holder
-	}
+	return i
+}
+
+// stopper is who stops process k.
+func (p *planner) stopper(k int32) int32 { return p.waits(p.nodes[k].parent) }
+
+// manFor makes the crew of group g, of which the given members are to be
+// stopped: siblings of the one that is stopped last, whose parent then ends
+// them; or if that one cannot name their numbers, children of another member,
+// for the init of its namespace.
+func (p *planner) manFor(g forest.Tag, members []int32) *crew {
+	last := slices.MinFunc(members, func(a, b int32) int {
+		return cmp.Compare(p.holdsAt(p.stopper(a)), p.holdsAt(p.stopper(b)))
+	})
 	why := "keeps group " + p.f.TagName(g) + " from being orphaned until its members are stopped"
-	hire := func(by int32) int32 {
-		h := p.helper(RoleHelper, ns, 0, why)
+	hire := func(by int32, flags CloneFlags) int32 {
+		h := p.helper(RoleHelper, p.nodes[by].ns, 0, why)
 		nd := &p.nodes[h]
-		nd.parent, nd.session, nd.group = by, p.nodes[m].curSession, g
-		p.birth(by, h, 0)
-		nd = &p.nodes[h]
-		nd.ended = true // not before they have done their work
+		nd.session, nd.group = p.nodes[by].curSession, g
+		if flags&Parent != 0 {
+			nd.signal = p.nodes[by].signal
+		}
+		p.birth(by, h, flags)
+		p.nodes[h].ended = true // not before they have done their work
 		return h
 	}
-	passing := hire(m)
-	c := &crew{outer: hire(passing), reaper: p.waits(reaper)}
-	c.inner = hire(c.outer)
-	if len(p.refusals) > 0 {
-		return c
+	c := &crew{}
+	sig := p.nodes[last].signal
+	if aside := p.nodes[last].user == 0 && sig != sigKill && sig != sigStop; aside {
+		c.reaper = p.stopper(last)
+		c.outer = hire(last, Parent)
+	} else {
+		m, reaper := p.nearest(g)
+		passing := hire(m, 0)
+		c.reaper = p.waits(reaper)
+		c.outer = hire(passing, 0)
+		defer func() {
+			if len(p.refusals) == 0 {
+				p.nodes[c.outer].arrived = p.endInto(passing, reaper)
+				p.nodes[c.outer].curParent = reaper
+			}
+		}()
 	}
-	p.change(c.outer, c.outer, Op{Code: Setpgid, Child: none})
-	p.nodes[c.outer].arrived = p.endInto(passing, reaper)
-	p.nodes[c.outer].curParent = reaper
+	c.inner = hire(c.outer, 0)
+	if len(p.refusals) == 0 {
+		p.change(c.outer, c.outer, Op{Code: Setpgid, Child: none})
+	}
 	return c
+}
+
+// nearest is the member of group g furthest out, of those that can name numbers
+// if there are any, and the init of its namespace, which must live.
+func (p *planner) nearest(g forest.Tag) (m, reaper int32) {
+	m = none
+	for _, o := range p.x.Group(g) {
+		r := p.initOf(p.nodes[o].ns)
+		if p.nodes[o].ns == 0 && p.holder != none {
+			r = p.holder
+		}
+		if r != p.holder && p.leaves(p.waits(r)) {
+			continue
+		}
+		if m == none {
+			m, reaper = o, r
+			continue
+		}
+		if a, b := p.nodes[o].user == 0, p.nodes[m].user == 0; a && !b ||
+			a == b && p.f.Namespaces[p.nodes[o].ns].Level < p.f.Namespaces[p.nodes[m].ns].Level {
+			m, reaper = o, r
+		}
+	}
+	return m, reaper
 }
 
 // dismiss ends the crews whose work is done before i, who adopted them, holds.
@@ -267,5 +313,6 @@ func (p *planner) dismiss(i int32) {
 		p.reap(c.outer, c.inner)
 		p.do(c.outer, Op{Code: ExitGroup, Child: none})
 		p.reap(i, c.outer)
+		p.discard(i, p.nodes[c.outer].signal)
 	}
 }
