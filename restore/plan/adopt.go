@@ -20,17 +20,27 @@ func (p *planner) adopt(t int32, at int) {
 			return
 		}
 	}
-	l := p.nodeOf(s)
 	via := p.via(t)
 	if !p.canAdopt(t, via, k) {
 		return
 	}
-	by := l
+	if by := p.adoptsFrom(t, via, k); by != none {
+		p.handDown(by, t, k)
+	}
+}
+
+// adoptsFrom is the member of the session that k needs from whose child t can
+// adopt k.
+func (p *planner) adoptsFrom(t, via, k int32) int32 {
+	s := p.need(k)
+	l := p.nodeOf(s)
 	switch {
 	case p.led(s) && p.within(p.topOf(l), p.nodes[t].leader) && p.nodes[l].ns == p.nodes[via].ns && (via == t || p.below(l, via)):
+		return l
 	case p.isInit(t) && p.sponsor(t, k) != none:
-		by = p.sponsor(t, k)
+		by := p.sponsor(t, k)
 		p.leaveToInit(t)
+		return by
 	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
 		p.unsupported(k, "its session %s is led by nobody its parent %s could adopt from", p.f.TagName(s), p.name(t))
 	case via != t && !p.below(l, via):
@@ -38,9 +48,7 @@ func (p *planner) adopt(t int32, at int) {
 	default:
 		p.unsupported(k, "its session is led by %s from a deeper namespace than that of its parent %s", p.name(l), p.name(t))
 	}
-	if len(p.refusals) == 0 {
-		p.handDown(by, t, k)
-	}
+	return none
 }
 
 // handDown has a throwaway child of by, in the namespace of t, make k and die,
@@ -49,7 +57,8 @@ func (p *planner) handDown(by, t, k int32) {
 	via := p.via(t)
 	x := p.helper(RoleHelper, p.nodes[via].ns, 0, "makes "+p.name(k)+" where "+p.name(t)+" could not, and dies, so that it adopts it")
 	xn := &p.nodes[x]
-	xn.parent, xn.session, xn.group, xn.passing = by, p.now(by).curSession, p.now(by).curGroup, true
+	xn.parent, xn.session, xn.group = by, p.now(by).curSession, p.now(by).curGroup
+	xn.passing, xn.once = true, true
 	if p.birth(by, x, 0); len(p.refusals) > 0 {
 		return
 	}
@@ -59,9 +68,13 @@ func (p *planner) handDown(by, t, k int32) {
 	// Only x can move it from the group of its children to its own.
 	first := !p.nodes[k].leads && p.nodes[k].curGroup != p.nodes[k].group && !p.sees(k, p.nodes[k].group)
 	if first {
-		if p.build(k); len(p.refusals) == 0 {
-			p.give(k)
+		if p.build(k); len(p.refusals) == 0 && !p.canFound(p.nodes[k].group) {
+			p.unsupported(k, "its group %s cannot be seen from its namespace, and is not there in time for its maker to put it there", p.f.TagName(p.nodes[k].group))
 		}
+		if len(p.refusals) > 0 {
+			return
+		}
+		p.give(k)
 	}
 	p.nodes[k].arrived = p.endInto(x, via)
 	p.nodes[k].curParent = via
@@ -167,9 +180,9 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
 	yn := &p.nodes[y]
 	yn.parent, yn.group = t, forest.Null // any
-	yn.session, yn.passing = p.need(k), true
+	yn.session, yn.passing, yn.once = p.need(k), true, true
 	p.nodes[k].late = y
-	p.bearAs(t, y)
+	p.bearAs(t, k, y)
 	if len(p.refusals) == 0 {
 		p.spawn(y, k)
 	}
@@ -186,7 +199,7 @@ func (p *planner) bearByThread(t, k int32) bool {
 	}
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "a thread that holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
 	yn := &p.nodes[y]
-	yn.leader, yn.ids, yn.ended = t, p.nodes[t].ids, true
+	yn.leader, yn.ids, yn.ended, yn.once = t, p.nodes[t].ids, true, true
 	p.nodes[k].late = y
 	if p.birth(t, y, Thread); len(p.refusals) == 0 {
 		p.spawn(y, k)
@@ -195,15 +208,19 @@ func (p *planner) bearByThread(t, k int32) bool {
 	return true
 }
 
-// bearAs bears helper h as a child of t in h's session, if that can be had
-// without adoption.
-func (p *planner) bearAs(t, h int32) {
+// bearAs bears helper h, which is to hold t's child k, in k's session: as a child
+// of t, or if it cannot be that, of a member from whose child t adopts.
+func (p *planner) bearAs(t, k, h int32) {
 	via, s := p.via(t), p.nodes[h].session
 	switch c := p.carrier(via, s, p.nodes[h].signal); {
 	case s == free || s == p.now(via).curSession:
 		p.birth(via, h, 0)
 	case c != none:
 		p.birth(c, h, Parent)
+	case p.led(s):
+		if by := p.adoptsFrom(t, via, k); by != none {
+			p.birth(by, h, 0)
+		}
 	default:
 		p.unsupported(p.nodes[t].leader, "its children arrived in an order that this version cannot repeat: session %s is led from below a later one",
 			p.f.TagName(s))

@@ -247,8 +247,13 @@ func (p *planner) ready(t, k int32) bool {
 	}
 	g, s := p.birthGroup(k), p.need(k)
 	if s != free && s != p.now(via).curSession {
-		if p.carrier(via, s, nd.signal) == none && (!p.led(s) || t == p.beside) {
-			return false
+		if p.carrier(via, s, nd.signal) == none || p.leavesGroup(via, k) {
+			if !p.led(s) || t == p.beside {
+				return false
+			}
+			if !nd.leads && !p.sees(k, nd.group) && !p.canFound(nd.group) {
+				return false // its maker must give it that before it dies
+			}
 		}
 		return g == 0 || p.canFound(g)
 	}
@@ -355,10 +360,12 @@ func (p *planner) bear(t int32, at int) {
 	if init := p.missing(p.via(t), k); init != none {
 		p.bearAhead(t, at, init)
 	}
-	if g := p.birthGroup(k); g > 0 && !p.canFound(g) {
-		if n := p.nodeOf(g); n != none && n < p.tasks && !p.nodes[n].born {
-			p.bearAhead(t, at, n)
-		}
+	p.bearFounder(t, at, p.birthGroup(k))
+	if nd := &p.nodes[k]; !nd.leads && !p.sees(k, nd.group) {
+		p.bearFounder(t, at, nd.group)
+	}
+	if len(p.refusals) > 0 {
+		return
 	}
 	via, s := p.via(t), p.need(k)
 	if via != t && !p.canAdopt(t, via, k) {
@@ -372,12 +379,30 @@ func (p *planner) bear(t int32, at int) {
 		p.bearByEntrant(t, k)
 	case s == free || s == p.now(via).curSession:
 		p.spawn(via, k)
-	case c != none:
+	case c != none && !p.leavesGroup(via, k):
 		p.birth(c, k, Parent)
 		p.settle(k)
 	default:
 		p.adopt(t, at)
 	}
+}
+
+// bearFounder plans the birth of that younger sibling of t's child at that has
+// below it who is to found group g, if that must be born first.
+func (p *planner) bearFounder(t int32, at int, g forest.Tag) {
+	if g <= 0 || p.canFound(g) {
+		return
+	}
+	if n := p.nodeOf(g); n != none && n < p.tasks && !p.nodes[n].born {
+		p.bearAhead(t, at, n)
+	}
+}
+
+// leavesGroup reports whether k, born in another group for the sake of its
+// children, must be put into its own by a parent that is not parent.
+func (p *planner) leavesGroup(parent, k int32) bool {
+	nd := &p.nodes[k]
+	return nd.want != 0 && nd.want != nd.group && !nd.leads && !p.sees(k, nd.group) && !p.canGive(parent, k)
 }
 
 // spawn makes k a plain child of a and builds it.

@@ -181,6 +181,26 @@ var cases = []struct {
 		m.kill(b, 20)
 		m.setsid(a)
 	}},
+	{"a ghost session's members in two namespaces were born inside a user namespace", forest.Subtree, func(m machine, root model.TaskID) {
+		m.unshare(root, model.NewUser)
+		init := m.fork(root, model.NewPID)
+		m.fork(init, 0)
+		thread := m.fork(root, model.Thread)
+		m.setsid(init)
+		m.fork(thread, 0)
+		m.setsid(root)
+	}},
+	{"a nested init was put into a group that a younger sibling leads, and adopted", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.setsid(a)
+		i := m.fork(a, 0)
+		init := m.fork(i, model.NewPID)
+		m.fork(init, 0)
+		f := m.fork(i, 0)
+		m.join(f, 0, 0)
+		m.join(i, init, f)
+		m.exit(i)
+	}},
 	{"the root is stopped", forest.Container, func(m machine, root model.TaskID) {
 		m.fork(root, 0)
 		m.kill(root, 19)

@@ -56,6 +56,7 @@ type node struct {
 	ids         ids   // those it has now
 	takes       int32 // the init whose namespace it has for its children, or none
 	passing     bool  // a helper that ends as soon as its child is to be adopted
+	once        bool  // a helper that bears one child only
 	curParent   int32
 	curSession  forest.Tag
 	curGroup    forest.Tag

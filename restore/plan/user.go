@@ -183,13 +183,13 @@ func (p *planner) maker(k int32) int {
 
 // makesItself reports whether a can make k as it is. An init is made in the
 // namespace around its own and in the user namespace that is to own it; others
-// can be made from further out, by who has the right to come back.
+// can be made from further out, by who has the right to come back or need not.
 func (p *planner) makesItself(a, k int32) bool {
 	at := p.nodes[a].ns
 	if p.isInit(k) {
 		return int(p.now(a).user) == p.maker(k) && at == p.birthplace(k)
 	}
-	return at == p.birthplace(k) || p.nodes[a].task == none || p.owns(p.now(a).user, p.f.Namespaces[at].Owner)
+	return at == outside || at == p.birthplace(k) || p.nodes[a].once || p.owns(p.now(a).user, p.f.Namespaces[at].Owner)
 }
 
 // makeThrough bears k by a helper made in a's stead, which goes where a cannot
@@ -206,6 +206,7 @@ func (p *planner) makeThrough(a, k int32, flags CloneFlags) {
 	h := p.helper(RoleHelper, ns, 0, "makes "+p.name(k)+" where "+p.name(a)+" cannot be")
 	hn := &p.nodes[h]
 	hn.session, hn.group, hn.signal = p.now(a).curSession, p.now(a).curGroup, p.nodes[k].signal
+	hn.once = true
 	if p.birth(a, h, flags); len(p.refusals) > 0 {
 		return
 	}
