@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +55,28 @@ func stateOf(pid int) string {
 		return "gone"
 	}
 	return p.state
+}
+
+// A root that is stopped must not keep the report's pipe: whoever reads it waits
+// for its end.
+func TestStoppedRootCloses(t *testing.T) {
+	s := planned(t, forest.Container, func(k *model.Kernel, root model.TaskID) {
+		k.Kill(model.Outsider, root, int32(unix.SIGSTOP))
+	})
+	for range 100 {
+		out, in := pipe(t, 10*time.Second)
+		res, err := Run(context.Background(), s.forest, s.plan, Options{Detach: true, Stdout: in, Success: report})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		files := countFiles(t, res.PID)
+		killRoot(t, res.PID)
+		out.Close()
+		if files > 0 {
+			t.Fatalf("the stopped root has %d files open", files)
+		}
+	}
 }
 
 // A root that is the first task is stopped after the commit; detaching must

@@ -137,7 +137,7 @@ type Plan struct {
 	Stays       uint32
 	Settled     uint32
 	Alive       uint32
-	_           uint32
+	Closed      uint32
 	Robust      [3]uint64
 	RobustEntry uint64
 	_           [16]byte

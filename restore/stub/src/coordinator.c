@@ -281,18 +281,18 @@ static void settle(struct actor *init)
 
 /*
  * The stop of a root that is Init itself can only be sent from outside, and
- * nothing but Init can commit and report, so this is done after both.
+ * nothing but Init can commit and report, so this is done after both, and when
+ * it has closed the report's pipe: a reader waits for its end.
  */
 static void stop_root(s32 pid, int pidfd)
 {
 	int flags = WSTOPPED | __WALL | (PLAN->root_stop > 1 ? 0 : WNOWAIT);
-	u32 now;
 	long got;
 
-	while ((now = load(&PLAN->commit)) != COMMIT_DONE) {
+	while (!load(&PLAN->closed)) {
 		if (ended(pidfd, 0))
 			return;
-		futex_wait(&PLAN->commit, now, 100);
+		futex_wait(&PLAN->closed, 0, 100);
 	}
 	sys4(__NR_pidfd_send_signal, pidfd, SIGSTOP, 0, 0);
 	do {

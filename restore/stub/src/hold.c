@@ -153,6 +153,8 @@ static void commit(void)
 	bell();
 	/* the table that all share: no pipe must stay open for a reader */
 	sys3(__NR_close_range, PLAN->flags & PLAN_EXEC ? 3 : 0, ~0U, 0);
+	store(&PLAN->closed, 1);
+	futex_wake(&PLAN->closed);
 }
 
 static int ignored_by_default(int sig)

@@ -147,6 +147,7 @@ const struct entry layout[]
 	FIELD(plan, stays),
 	FIELD(plan, settled),
 	FIELD(plan, alive),
+	FIELD(plan, closed),
 	FIELD(plan, robust),
 	FIELD(plan, robust_entry),
 };

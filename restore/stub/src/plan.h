@@ -200,7 +200,7 @@ struct plan {
 	u32 stays __attribute__((aligned(64)));	/* actor */
 	u32 settled;	/* futex: it has no parent-death signal any more */
 	u32 alive;	/* futex: the lock of the committer, who never gives it up */
-	u32 pad2;
+	u32 closed;	/* futex: the committer has closed what the tasks share */
 	u64 robust[3];	/* struct robust_list_head of the committer */
 	u64 robust_entry;
 } __attribute__((aligned(64)));
