@@ -15,6 +15,9 @@ type Options struct {
 	Producer forest.Producer
 	// Retries is how many passes Cut makes beyond the least it needs.
 	Retries int
+	// Pause, if not nil, waits before Cut looks again at a target that was
+	// seen on its way: the longer, the more often it has paused before.
+	Pause func(before int)
 	// Prepare, if not nil, is called by Cut with each forest that it may
 	// return, and has returned for the one that it does. It runs beside the
 	// next pass, and maybe beside another call of it.

@@ -32,6 +32,8 @@ type result struct {
 // at one moment, and so did all of it. A frozen target needs one pass that
 // does not contradict itself.
 //
+// Between a pass that contradicts itself and the next it calls opts.Pause.
+//
 // After opts.Retries more passes it gives up with an ErrChanged that says what
 // kept changing.
 func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*forest.Forest, error) {
@@ -40,9 +42,9 @@ func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*fore
 		least = 1
 	}
 	var last *pass
-	what := ""
+	what, pauses := "", 0
 	passes := least + max(opts.Retries, 0)
-	for range passes {
+	for n := range passes {
 		this, err := look(ctx, src, last, mode, opts)
 		if err != nil {
 			return nil, err
@@ -63,6 +65,15 @@ func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*fore
 		}
 		if why != "" {
 			what = why
+		}
+		// A task that lost its processor on its way may be long in having
+		// one again. A pass that contradicts itself confirms nothing, so the
+		// next can as well be later.
+		if why != "" && opts.Pause != nil && n < passes-1 {
+			if torn, _ := this.alone(); torn != "" {
+				opts.Pause(pauses)
+				pauses++
+			}
 		}
 		last = this
 	}

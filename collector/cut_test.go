@@ -5,6 +5,7 @@ package collector
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,11 +99,12 @@ func TestCut(t *testing.T) {
 		opts   Options
 		passes int
 		text   string // of the error
+		pauses []int
 	}{
 		{name: "calm", src: source{passes: []func() *Snapshot{calm}}, passes: 2},
 		{name: "frozen", src: source{passes: []func() *Snapshot{calm}}, opts: Options{Method: forest.Frozen}, passes: 1},
 		{name: "frozen, torn once", src: source{passes: []func() *Snapshot{broken, calm}},
-			opts: Options{Method: forest.Frozen, Retries: 1}, passes: 2},
+			opts: Options{Method: forest.Frozen, Retries: 1}, passes: 2, pauses: []int{0}},
 		{name: "an event in the first pass", src: source{passes: []func() *Snapshot{calm}, changes: []Changes{{Forks: 1}}},
 			opts: Options{Retries: 1}, passes: 3},
 		{name: "an event in the second pass", src: source{passes: []func() *Snapshot{calm}, changes: []Changes{{}, {Execs: 1}}},
@@ -110,7 +112,9 @@ func TestCut(t *testing.T) {
 		{name: "a change without an event", src: source{passes: []func() *Snapshot{calm, renamed}},
 			opts: Options{Retries: 1}, passes: 3},
 		{name: "torn between", src: source{passes: []func() *Snapshot{calm, broken, calm}},
-			opts: Options{Retries: 2}, passes: 4},
+			opts: Options{Retries: 2}, passes: 4, pauses: []int{0}},
+		{name: "torn for long", src: source{passes: []func() *Snapshot{broken, broken, broken, calm}},
+			opts: Options{Retries: 5}, passes: 5, pauses: []int{0, 1}},
 		{name: "never calm", src: source{passes: []func() *Snapshot{calm},
 			changes: []Changes{{Forks: 1}, {Forks: 2}, {Forks: 2, Exits: 2}, {Forks: 4, Exits: 2, Setsids: 1}}},
 			opts: Options{Retries: 2}, passes: 4, text: "2 forks, 2 exits, 1 setsid"},
@@ -118,9 +122,14 @@ func TestCut(t *testing.T) {
 		{name: "always torn", src: source{passes: []func() *Snapshot{broken}}, passes: 2, text: "was not seen"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			var pauses []int
+			tt.opts.Pause = func(before int) { pauses = append(pauses, before) }
 			f, err := Cut(context.Background(), &tt.src, forest.Container, tt.opts)
 			if tt.src.taken != tt.passes {
 				t.Errorf("%d passes, want %d", tt.src.taken, tt.passes)
+			}
+			if !slices.Equal(pauses, tt.pauses) {
+				t.Errorf("pauses %v, want %v", pauses, tt.pauses)
 			}
 			switch {
 			case tt.text == "" && (err != nil || len(f.Tasks) != 1 || f.Cut.Method != tt.opts.Method):

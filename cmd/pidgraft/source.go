@@ -24,6 +24,10 @@ import (
 // retries is how often a target that changes is looked at again.
 const retries = 10
 
+// pause waits 1, 2, 4 and up to 128 ms: on a busy machine a task that ends has
+// freed its number only when it had a processor again.
+func pause(before int) { time.Sleep(time.Millisecond << min(before, 7)) }
+
 // look says how to look at a live target.
 type look struct {
 	pid     int
@@ -56,7 +60,7 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 		return nil, err
 	}
 	defer l.Close()
-	opts := collector.Options{Producer: producer(), Retries: k.retries, Prepare: k.prepare, All: k.all}
+	opts := collector.Options{Producer: producer(), Retries: k.retries, Pause: pause, Prepare: k.prepare, All: k.all}
 	thaw := func() error { return nil }
 	if k.freeze {
 		if thaw, err = l.Freeze(ctx); err != nil {
