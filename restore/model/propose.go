@@ -44,7 +44,10 @@ func (g *generator) fork(k Kind, a *task) {
 		s.Flags, s.Number = Thread, 0
 	case ForkNamed:
 		// Numbers of the machine are left to it.
-		for range 1 + g.value(max(1, a.childNS.level)) {
+		if a.childNS.level == 0 {
+			return
+		}
+		for range 1 + g.value(a.childNS.level) {
 			s.SetTID = append(s.SetTID, int32(2+g.value(30)+g.value(2)*290))
 		}
 		if a.childNS.childReaper == nil {
