@@ -3,6 +3,9 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +36,7 @@ import (
 var (
 	soakN      = flag.Int("soak.n", 12, "forests of TestSoak")
 	soakSeed   = flag.Uint64("soak.seed", 1, "seed of TestSoak")
+	soakFor    = flag.Duration("soak.for", 0, "how long TestSoak goes on at most (0: to the end)")
 	soakScript = flag.String("soak.script", "", "a script of one forest for TestSoak, as a failure prints it")
 	soakMode   = flag.String("soak.mode", "container", "what that forest is: container or subtree")
 )
@@ -70,9 +73,10 @@ func TestSoak(t *testing.T) {
 
 // soak is what came of many forests.
 type soak struct {
-	Exact   int            // came back
-	Tasks   int            // of those
-	Refused map[string]int // by reason
+	Exact    int            // came back
+	Tasks    int            // of those
+	Attached int            // of those, with a restorer that stayed
+	Refused  map[string]int // by reason
 }
 
 func newSoak() *soak { return &soak{Refused: map[string]int{}} }
@@ -104,16 +108,9 @@ func (s *soak) one(dir string, h *model.History) error {
 	if err := errors.Join(err, nobodyLeft()); err != nil || before == nil {
 		return err
 	}
-	o, err := run(exec.Command(pidgraft, "restore", "-d", image))
+	root, attached, err := restoreAny(image)
 	if err != nil {
-		return err
-	}
-	if o.code != 0 {
-		return errors.Join(fmt.Errorf("what was dumped is not restored: exit code %d: %s", o.code, o.stderr), nobodyLeft())
-	}
-	root, err := strconv.Atoi(strings.TrimSpace(o.stdout))
-	if err != nil {
-		return fmt.Errorf("restore -d printed %q", o.stdout)
+		return errors.Join(fmt.Errorf("what was dumped is not restored: %w", err), nobodyLeft())
 	}
 	after, err := witness.Read(root)
 	if err == nil {
@@ -129,7 +126,52 @@ func (s *soak) one(dir string, h *model.History) error {
 	}
 	s.Exact++
 	s.Tasks += len(before.Tasks)
+	if attached {
+		s.Attached++
+	}
 	return nil
+}
+
+// restoreAny restores an image, detached if it can be: not a root that would
+// hear of it. It returns the root's number.
+func restoreAny(image string) (root int, attached bool, err error) {
+	o, err := limited("restore", "-d", image)
+	if err != nil {
+		return 0, false, err
+	}
+	if o.code == 0 {
+		root, err := strconv.Atoi(strings.TrimSpace(o.stdout))
+		return root, false, err
+	}
+	if o.code != 3 || !strings.Contains(o.stderr, "restore without detaching") {
+		return 0, false, fmt.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+	var stderr bytes.Buffer
+	cmd := exec.Command(pidgraft, "restore", "-o", "json", image)
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, true, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, true, err
+	}
+	var report struct{ Pid int }
+	if err := json.NewDecoder(stdout).Decode(&report); err != nil {
+		return 0, true, fmt.Errorf("attached, it reported nothing: %w: %s", errors.Join(err, cmd.Wait()), stderr.String())
+	}
+	return report.Pid, true, nil // nobodyLeft waits for it
+}
+
+// limited runs pidgraft, which has to end some day.
+func limited(args ...string) (outcome, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	o, err := run(exec.CommandContext(ctx, pidgraft, args...))
+	if ctx.Err() != nil {
+		err = errors.Join(fmt.Errorf("pidgraft %s does not end", strings.Join(args, " ")), err)
+	}
+	return o, err
 }
 
 // dumped makes the forest of a history, dumps it, and kills it. It returns what
@@ -156,11 +198,14 @@ func (s *soak) dumped(h *model.History, image string) (before *witness.Forest, e
 	if k.Leader(root) == 0 {
 		return nil, nil // its root was not born
 	}
+	if err := stage.Settle(k, 20*time.Second); err != nil {
+		return nil, err
+	}
 	pid := stage.Forest.PID(reenact.Name(root))
 	if before, err = witness.Read(pid); err != nil {
 		return nil, err
 	}
-	o, err := run(exec.Command(pidgraft, "dump", "--"+h.Mode.String(), "-o", image, strconv.Itoa(pid)))
+	o, err := limited("dump", "--"+h.Mode.String(), "-o", image, strconv.Itoa(pid))
 	if err != nil {
 		return nil, err
 	}
@@ -228,35 +273,26 @@ func soakWorkers(t *testing.T) {
 		t.Setenv(testforest.PuppetEnv, puppet)
 	}
 	t.Setenv("PIDGRAFT", pidgraft)
-	workers := min(runtime.GOMAXPROCS(0), *soakN)
+	b := alone.Batches{
+		Test: "TestSoak", N: *soakN, Size: 20, Workers: runtime.GOMAXPROCS(0), Seed: *soakSeed, For: *soakFor,
+		Args: []string{"-soak.script=" + *soakScript, "-soak.mode=" + *soakMode},
+	}
 	if *soakScript != "" {
-		workers = 1
+		b.N = 1
 	}
 	total := newSoak()
-	var lock sync.Mutex
-	var group sync.WaitGroup
-	for i := range workers {
-		group.Go(func() {
-			got := newSoak()
-			log, err := alone.Run("TestSoak", got, "-soak.script="+*soakScript, "-soak.mode="+*soakMode,
-				fmt.Sprintf("-rapid.checks=%d", (*soakN+i)/workers),
-				fmt.Sprintf("-rapid.seed=%d", *soakSeed<<40+uint64(i)<<32+1), "-rapid.nofailfile")
-			lock.Lock()
-			defer lock.Unlock()
-			if err != nil {
-				t.Errorf("worker %d: %v\n%s", i, err, log)
-			}
-			total.Exact += got.Exact
-			total.Tasks += got.Tasks
-			for r, n := range got.Refused {
-				total.Refused[r] += n
-			}
-		})
-	}
-	group.Wait()
-	t.Logf("seed %d: %s", *soakSeed, total)
+	alone.RunBatches(t, b, newSoak, total.add, total)
 	if total.Exact == 0 {
 		t.Error("no forest was restored")
+	}
+}
+
+func (s *soak) add(b *soak) {
+	s.Exact += b.Exact
+	s.Tasks += b.Tasks
+	s.Attached += b.Attached
+	for r, n := range b.Refused {
+		s.Refused[r] += n
 	}
 }
 
@@ -267,7 +303,7 @@ func (s *soak) String() string {
 	for _, n := range s.Refused {
 		refused += n
 	}
-	fmt.Fprintf(&b, "%d forests of %d tasks came back exactly, %d were refused", s.Exact, s.Tasks, refused)
+	fmt.Fprintf(&b, "%d forests of %d tasks came back exactly (%d with a restorer that had to stay), %d were refused", s.Exact, s.Tasks, s.Attached, refused)
 	for _, r := range slices.SortedFunc(maps.Keys(s.Refused), func(a, b string) int { return s.Refused[b] - s.Refused[a] }) {
 		fmt.Fprintf(&b, "\n%6d %s", s.Refused[r], r)
 	}

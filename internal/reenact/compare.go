@@ -53,6 +53,27 @@ func (s *Stage) compare(k *model.Kernel, f *forest.Forest, root model.TaskID) er
 	return s.compareCodes(k, f, root)
 }
 
+// Settle waits until all that has ended in the model has really done so: an init
+// that ends waits for its namespace to empty, and is seen to, and a number is
+// free some time after its task has gone from /proc.
+func (s *Stage) Settle(k *model.Kernel, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		err := s.compareEnds(k)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+func (s *Stage) compareEnds(k *model.Kernel) error {
+	for id := range s.born {
+		if got, want := s.Forest.Ended(Name(id)), k.Ended(id) && !k.Leaving(id); got != want {
+			return fmt.Errorf("that %s has ended is %v, in the model %v", Name(id), got, want)
+		}
+	}
+	return s.compareGhosts(k)
+}
+
 // compareGhosts compares which pid objects there are, of all that ever were.
 func (s *Stage) compareGhosts(k *model.Kernel) error {
 	for id, number := range s.born {

@@ -21,6 +21,7 @@ import (
 var (
 	kernelN       = flag.Int("kernel.n", 20, "histories of TestKernel")
 	kernelSeed    = flag.Uint64("kernel.seed", 1, "seed of TestKernel")
+	kernelFor     = flag.Duration("kernel.for", 0, "how long TestKernel goes on at most (0: to the end)")
 	kernelScript  = flag.String("kernel.script", "", "a script for TestScripts to run")
 	kernelShrink  = flag.Duration("kernel.shrink", time.Minute, "how long TestKernel makes a failure smaller")
 	kernelWorkers = flag.Int("kernel.workers", 0, "workers of TestKernel (0: two for each processor)")
@@ -45,15 +46,20 @@ func TestKernel(t *testing.T) {
 		return
 	}
 	alone.Enter(t)
-	w := newWorker()
+	w, patience := newWorker(), patience
 	defer func() { alone.Report(t, w) }()
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
-		steps, err := play(h)
-		if err != nil {
-			w.note(h, err)
+		steps, err := play(h, patience)
+		if err != nil && !w.shrinking {
 			time.Sleep(time.Second)
-			steps, err = play(h)
+			first := err
+			if steps, err = play(h, patience); err == nil && !errors.Is(first, ErrFull) {
+				w.note(h, first)
+			}
+			if err != nil && !errors.Is(err, ErrFull) {
+				w.shrinking, patience = true, time.Second
+			}
 		}
 		if errors.Is(err, ErrFull) {
 			t.Skip("the machine is full")
@@ -80,7 +86,7 @@ const patience = 10 * time.Second
 
 // play makes a history and compares after every step. It returns how many
 // steps were made without a difference.
-func play(h *model.History) (steps int, err error) {
+func play(h *model.History, patience time.Duration) (steps int, err error) {
 	stage, err := NewStage()
 	if err != nil {
 		return 0, err
@@ -144,7 +150,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			steps, err := play(h)
+			steps, err := play(h, patience)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/pidgraft/pidgraft/internal/alone"
@@ -30,6 +29,8 @@ type worker struct {
 	// run does not show is the test's or the scheduler's, such as a task
 	// that was taken to be at rest.
 	Seen []string
+
+	shrinking bool // a history has failed and is being made smaller
 }
 
 func newWorker() *worker { return &worker{Made: map[string]int{}, Refused: map[string]int{}} }
@@ -78,50 +79,43 @@ func havePuppet(t *testing.T) {
 	t.Setenv(testforest.PuppetEnv, puppet)
 }
 
-// runWorkers spreads the histories over the processors.
+// runWorkers makes the histories, some at a time.
 func runWorkers(t *testing.T) {
 	havePuppet(t)
 	// A worker mostly waits for its tasks to be scheduled.
-	workers := min(2*runtime.GOMAXPROCS(0), *kernelN)
+	b := alone.Batches{
+		Test: "TestKernel", N: *kernelN, Size: 25, Workers: 2 * runtime.GOMAXPROCS(0), Seed: *kernelSeed, For: *kernelFor,
+		Args: []string{fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink)},
+	}
 	if *kernelWorkers > 0 {
-		workers = *kernelWorkers
+		b.Workers = *kernelWorkers
 	}
 	total := newWorker()
-	var lock sync.Mutex
-	var group sync.WaitGroup
-	for i := range workers {
-		n := (*kernelN + i) / workers
-		group.Go(func() {
-			got := newWorker()
-			log, err := alone.Run("TestKernel", got, fmt.Sprintf("-rapid.checks=%d", n),
-				fmt.Sprintf("-rapid.seed=%d", *kernelSeed<<40+uint64(i)<<32+1), "-rapid.nofailfile",
-				fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink))
-			lock.Lock()
-			defer lock.Unlock()
-			if err != nil {
-				t.Errorf("worker %d: %v\n%s", i, err, log)
-			}
-			total.add(got)
-		})
-	}
-	group.Wait()
+	all := alone.RunBatches(t, b, newWorker, total.add, summary{total})
 	t.Log(total)
-	if !t.Failed() && total.Histories < *kernelN {
+	if all && total.Histories < *kernelN {
 		t.Errorf("%d histories counted, not %d", total.Histories, *kernelN)
 	}
-	if !t.Failed() && total.States < total.Steps*3/4 {
+	if total.States < total.Steps*3/4 {
 		t.Errorf("of %d states only %d were compared", total.Steps, total.States)
 	}
-	if *kernelN >= 1000 {
+	if total.Histories >= 1000 {
 		total.expectAllKinds(t)
 	}
+}
+
+// summary is a worker's first line.
+type summary struct{ *worker }
+
+func (s summary) String() string {
+	return fmt.Sprintf("%d histories of %d steps or more, %d steps without a difference, %d states compared (%d histories ended early, %d differences were not seen again)",
+		s.Histories, leastSteps, s.Steps, s.States, s.Short, len(s.Seen))
 }
 
 // String is a table of the kinds of steps.
 func (w *worker) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d histories of %d steps or more, %d steps without a difference, %d states compared (%d histories ended early)\n",
-		w.Histories, leastSteps, w.Steps, w.States, w.Short)
+	b.WriteString(summary{w}.String() + "\n")
 	fmt.Fprintf(&b, "%-16s %8s %8s\n", "kind", "made", "refused")
 	var kinds []string
 	for k := range w.Made {

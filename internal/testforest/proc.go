@@ -131,6 +131,12 @@ func (a *actor) rest() (phase, error) {
 	}
 }
 
+// Ended reports whether a task has come to its end: it is a zombie, or gone.
+func (f *Forest) Ended(name string) bool {
+	a := f.actors[name]
+	return a.tid == 0 || a.phase() >= zombie
+}
+
 func (f *Forest) settle() error {
 	for _, a := range f.order {
 		if a.tid == 0 {

@@ -111,6 +111,13 @@ func (k *Kernel) Ended(id TaskID) bool {
 	return t == nil || t.exiting
 }
 
+// Leaving reports whether a task is an init that has begun to end and waits for
+// its namespace to empty (zap_pid_ns_processes).
+func (k *Kernel) Leaving(id TaskID) bool {
+	t := k.task(id)
+	return t != nil && t.zapping
+}
+
 // Exists reports whether the pid object that was made for a task still exists:
 // carried by a task, or a ghost.
 func (k *Kernel) Exists(id TaskID) bool {
