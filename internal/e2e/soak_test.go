@@ -201,9 +201,6 @@ func (s *soak) dumped(h *model.History, image string) (before *witness.Forest, e
 	if k.Leader(root) == 0 {
 		return nil, nil // its root was not born
 	}
-	if err := stage.Settle(k, 20*time.Second); err != nil {
-		return nil, err
-	}
 	pid := stage.Forest.PID(reenact.Name(root))
 	if before, err = witness.Read(pid); err != nil {
 		return nil, err

@@ -21,14 +21,14 @@ var ignored = []witness.Field{witness.StopCode, witness.Comm}
 
 // Compare holds what /proc shows of the forest of root, and what its tasks say
 // if ask is set, against the model. On a busy machine an init that ends is seen
-// on its way: it looks again for as long as patience. A state of which the model
+// on its way: it looks again for as long as s.Patience. A state of which the model
 // says that it cannot be exported is not compared: false.
-func (s *Stage) Compare(k *model.Kernel, root model.TaskID, ask bool, patience time.Duration) (compared bool, err error) {
+func (s *Stage) Compare(k *model.Kernel, root model.TaskID, ask bool) (compared bool, err error) {
 	f, err := k.Forest(root, forest.Container)
 	if err != nil {
 		return false, nil // an entrant before its setsid: the next call comes soon
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(s.Patience); ; time.Sleep(5 * time.Millisecond) {
 		if err = s.compare(k, f, root); err == nil || time.Now().After(deadline) {
 			break
 		}
@@ -53,12 +53,25 @@ func (s *Stage) compare(k *model.Kernel, f *forest.Forest, root model.TaskID) er
 	return s.compareCodes(k, f, root)
 }
 
-// Settle waits until all that has ended in the model has really done so: an init
-// that ends waits for its namespace to empty, and is seen to, and a number is
-// free some time after its task has gone from /proc.
-func (s *Stage) Settle(k *model.Kernel, patience time.Duration) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+// settle waits until what has ended in the model since the last call has really
+// done so, before another step decides who adopts it: an init that ends waits
+// for its namespace to empty, and is seen to, and a number is free some time
+// after its task has gone from /proc.
+func (s *Stage) settle(k *model.Kernel) error {
+	ends := 0
+	for id := range s.born {
+		if k.Ended(id) && !k.Leaving(id) {
+			ends++
+		}
+	}
+	if ends == s.ends {
+		return nil
+	}
+	for deadline := time.Now().Add(s.Patience); ; time.Sleep(time.Millisecond) {
 		err := s.compareEnds(k)
+		if err == nil {
+			s.ends = ends
+		}
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}

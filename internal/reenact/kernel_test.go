@@ -46,20 +46,18 @@ func TestKernel(t *testing.T) {
 		return
 	}
 	alone.Enter(t)
-	w, patience := newWorker(), patience
+	w := newWorker()
 	defer func() { alone.Report(t, w) }()
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
-		steps, err := play(h, patience)
+		steps, err := play(h, w.shrinking)
 		if err != nil && !w.shrinking {
 			time.Sleep(time.Second)
 			first := err
-			if steps, err = play(h, patience); err == nil && !errors.Is(first, ErrFull) {
+			if steps, err = play(h, false); err == nil && !errors.Is(first, ErrFull) {
 				w.note(h, first)
 			}
-			if err != nil && !errors.Is(err, ErrFull) {
-				w.shrinking, patience = true, time.Second
-			}
+			w.shrinking = err != nil && !errors.Is(err, ErrFull)
 		}
 		if errors.Is(err, ErrFull) {
 			t.Skip("the machine is full")
@@ -81,17 +79,18 @@ func drawHistory(t *rapid.T) *model.History {
 	return Draw(t, slots, model.Config{Kinds: Kinds(), MaxTasks: 16, Failing: true, Version: Version()})
 }
 
-// patience is for machines where a dying task may have to wait for a processor.
-const patience = 10 * time.Second
-
 // play makes a history and compares after every step. It returns how many
-// steps were made without a difference.
-func play(h *model.History, patience time.Duration) (steps int, err error) {
+// steps were made without a difference. Impatient, it takes a task that is slow
+// for one that does not come.
+func play(h *model.History, impatient bool) (steps int, err error) {
 	stage, err := NewStage()
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
+	if impatient {
+		stage.Patience = time.Second
+	}
 	k := model.NewVersion(h.Version)
 	root := h.First()
 	for i := range h.Steps {
@@ -103,7 +102,7 @@ func play(h *model.History, patience time.Duration) (steps int, err error) {
 			root = leader
 		}
 		last := i == len(h.Steps)-1
-		compared, err := stage.Compare(k, root, last || i%16 == 15, patience)
+		compared, err := stage.Compare(k, root, last || i%16 == 15)
 		if err != nil {
 			return i, fmt.Errorf("after %s: %w", s.String(), err)
 		}
@@ -150,7 +149,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			steps, err := play(h, patience)
+			steps, err := play(h, false)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,12 @@ type Stage struct {
 	// its memory (kernel-rules 25).
 	ShareMemory bool
 
+	// Patience is how long what a step does may take: on a busy machine a
+	// dying task may have to wait for a processor.
+	Patience time.Duration
+
 	born map[model.TaskID]int // by number in the test's namespace
+	ends int                  // of those, how many have ended
 }
 
 // NewStage makes a stage with nobody but the outsider, who leads a session as
@@ -31,7 +37,7 @@ func NewStage() (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{Forest: f, born: map[model.TaskID]int{}, ShareMemory: testforest.Release() >= 601}
+	s := &Stage{Forest: f, born: map[model.TaskID]int{}, Patience: 10 * time.Second, ShareMemory: testforest.Release() >= 601}
 	if err := f.Do("outside setsid"); err != nil {
 		return nil, errors.Join(err, f.Kill())
 	}
@@ -70,6 +76,9 @@ func (s *Stage) Step(k *model.Kernel, step *model.Step) (more bool, err error) {
 	}
 	if made != want && made != model.ENOTRUN {
 		return false, fmt.Errorf("%s: the kernel says %v, the model %v (%s)", step.String(), made, want, k.Why())
+	}
+	if err := s.settle(k); err != nil {
+		return false, fmt.Errorf("after %s: %w", step.String(), err)
 	}
 	return true, nil
 }
