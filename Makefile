@@ -9,7 +9,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # Packages that make no system calls: their tests need no privilege and run
 # under the race detector.
 PURE := ./forest/... ./collector/... ./image/... ./restore/plan/... ./restore/model/... \
-	./audit ./audit/event ./audit/state ./audit/follow ./audit/finding ./audit/budget ./audit/container ./audit/entry ./audit/hidden ./audit/listing ./audit/record
+	./audit ./audit/event ./audit/state ./audit/follow ./audit/finding ./audit/budget ./audit/container ./audit/overview ./audit/metric ./audit/entry ./audit/hidden ./audit/listing ./audit/record
 
 # What `make generate` makes.
 GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o bpf/locked_bpfel.go bpf/locked_bpfel.o \

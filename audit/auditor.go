@@ -78,14 +78,28 @@ func (a *Auditor) Header(h record.Header) error {
 	return a.err
 }
 
-// Summary emits the last record.
-func (a *Auditor) Summary() error {
+// Sum is what there has been so far.
+func (a *Auditor) Sum() record.Summary {
 	totals := a.Totals()
-	a.emit(&record.Record{Type: record.TypeSummary, Summary: &record.Summary{
+	return record.Summary{
 		Events: a.Received(), Lost: totals.Lost(), Snapshots: a.snapshots,
 		Recovered: a.recovered, Findings: len(a.tracker.Raised()) + a.entries,
-	}})
+	}
+}
+
+// Summary emits the last record.
+func (a *Auditor) Summary() error {
+	sum := a.Sum()
+	a.emit(&record.Record{Type: record.TypeSummary, Summary: &sum})
 	return a.err
+}
+
+// Budgets are those of the chosen namespaces now, with rates since the last ones
+// that the tracker gave. There is a state.
+func (a *Auditor) Budgets(t *budget.Tracker) []budget.Budget {
+	return slices.DeleteFunc(t.Budgets(a.State(), a.namespaces, a.src.Now()), func(b budget.Budget) bool {
+		return !a.opts.Chosen.has(b.Namespace)
+	})
 }
 
 // emit completes a record and hands it on. The first error is kept for Tick.

@@ -22,6 +22,10 @@ type Budget struct {
 	// Tasks have a number each; Ghosts are numbers that only groups and
 	// sessions hold; Zombies are processes that ended and are not reaped.
 	Tasks, Ghosts, Zombies int
+	// Processes are those that have their numbers here.
+	Processes int
+	// Births is how many numbers were given out since the audit began.
+	Births uint64
 	// PidMax bounds the numbers; 0: not known.
 	PidMax int
 	// Cursor is the number that is tried next.
@@ -102,7 +106,7 @@ func (t *Tracker) Budgets(s *state.State, namespaces []collector.Namespace, now 
 }
 
 func (t *Tracker) begin(ns *state.Namespace, k *collector.Namespace) *Budget {
-	b := &Budget{Namespace: ns, Allocated: ns.Visible, PidMax: t.PidMax, Left: -1, WrapIn: -1, ExhaustedIn: -1}
+	b := &Budget{Namespace: ns, Allocated: ns.Visible, Births: ns.Births, PidMax: t.PidMax, Left: -1, WrapIn: -1, ExhaustedIn: -1}
 	if k != nil && k.Inode == ns.Inode {
 		b.Cursor = int(k.Cursor)
 		if k.PidMax > 0 {
@@ -142,6 +146,9 @@ func count(s *state.State, of map[*state.Namespace]*Budget) {
 				b.Tasks++
 			default:
 				b.Ghosts++
+			}
+			if o.Process != nil {
+				b.Processes++
 			}
 			if o.Process != nil && len(o.Process.Tasks)+children > 1 {
 				consumers[ns] = append(consumers[ns], Consumer{o.Process, len(o.Process.Tasks), children})

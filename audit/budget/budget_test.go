@@ -42,11 +42,11 @@ func TestBudgets(t *testing.T) {
 		t.Fatalf("%d budgets", len(all))
 	}
 	outer, inner := all[0], all[1]
-	if outer.Allocated != 15 || outer.Tasks != 15 || outer.Left != 1000-300-15 || outer.BoundBy.Inode != 1 || outer.WrapIn != -1 {
+	if outer.Allocated != 15 || outer.Tasks != 15 || outer.Processes != 15 || outer.Births != 0 || outer.Left != 1000-300-15 || outer.BoundBy.Inode != 1 || outer.WrapIn != -1 {
 		t.Errorf("outer %+v", outer)
 	}
 	// It has more numbers of its own than the one above has left.
-	if inner.Allocated != 5 || inner.Left != outer.Left || inner.BoundBy.Inode != 1 || inner.PidMax != 4000 {
+	if inner.Allocated != 5 || inner.Processes != 5 || inner.Left != outer.Left || inner.BoundBy.Inode != 1 || inner.PidMax != 4000 {
 		t.Errorf("inner %+v", inner)
 	}
 	if c := outer.Consumers; len(c) != 1 || c[0].Process.Object.Nr != 1 || c[0].Children != 14 || c[0].Threads != 1 {

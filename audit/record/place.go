@@ -13,19 +13,29 @@ func (r *Record) Name(of func(inode uint32) container.Name) {
 		r.Event.Creator.name(of)
 	case r.Snapshot != nil:
 		for i := range r.Snapshot.Namespaces {
-			r.Snapshot.Namespaces[i].name(of)
+			r.Snapshot.Namespaces[i].Name(of)
 		}
 	case r.Recovered != nil:
 		for _, c := range r.Recovered.Changes {
 			c.Task.name(of)
 		}
 	case r.Finding != nil:
-		f := r.Finding
-		f.Place = place(of(f.Namespace))
-		f.Culprit.name(of)
-		f.Creator.name(of)
-		f.Task.name(of)
+		r.Finding.Name(of)
 	}
+}
+
+// Name says which containers a finding is about.
+func (f *Finding) Name(of func(inode uint32) container.Name) {
+	f.Place = place(of(f.Namespace))
+	f.Culprit.name(of)
+	f.Creator.name(of)
+	f.Task.name(of)
+}
+
+// Name says which container's a budget is.
+func (b *Budget) Name(of func(inode uint32) container.Name) {
+	n := of(b.Inode)
+	b.Place, b.Runtime = place(n), n.Runtime
 }
 
 func place(n container.Name) Place { return Place{Container: n.Container(), Pod: n.Pod} }
@@ -40,9 +50,4 @@ func (c *Creator) name(of func(inode uint32) container.Name) {
 	if c != nil {
 		c.Place = place(of(c.Namespace))
 	}
-}
-
-func (b *Budget) name(of func(inode uint32) container.Name) {
-	n := of(b.Inode)
-	b.Place, b.Runtime = place(n), n.Runtime
 }

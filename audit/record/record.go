@@ -133,8 +133,10 @@ type Budget struct {
 	Parent      uint32     `json:"parent"`            // 0: not known
 	Allocated   int        `json:"allocated"`
 	Tasks       int        `json:"tasks"`
+	Processes   int        `json:"processes"`
 	Ghosts      int        `json:"ghosts"`
 	Zombies     int        `json:"zombies"`
+	Births      uint64     `json:"births"`  // numbers given out since the audit began
 	PidMax      int        `json:"pid_max"` // 0: not known
 	Cursor      int        `json:"cursor"`
 	Churn       float64    `json:"churn"`             // births a second
@@ -238,6 +240,7 @@ func OfBudget(b budget.Budget) Budget {
 	r := Budget{
 		Namespace: Namespace{b.Namespace.Inode, b.Namespace.Level}, Parent: inode(b.Namespace.Parent),
 		Allocated: b.Allocated, Tasks: b.Tasks, Ghosts: b.Ghosts, Zombies: b.Zombies,
+		Processes: b.Processes, Births: b.Births,
 		PidMax: b.PidMax, Cursor: b.Cursor, Churn: b.Churn, Left: b.Left, BoundBy: inode(b.BoundBy),
 		WrapIn: b.WrapIn, ExhaustedIn: b.ExhaustedIn, Consumers: []Consumer{},
 	}

@@ -31,9 +31,12 @@ func Table(w io.Writer, r *Record) error {
 	if r.State != "complete" {
 		mark = "~"
 	}
-	_, err := fmt.Fprintf(w, "%s %s %-9s %s\n", clock, mark, r.Type, plain(words(r)))
+	_, err := fmt.Fprintf(w, "%s %s %-9s %s\n", clock, mark, r.Type, Text(r))
 	return err
 }
+
+// Text is a record in words, in one line and without anything but text in it.
+func Text(r *Record) string { return plain(words(r)) }
 
 // plain replaces what a terminal could take for anything but text.
 func plain(s string) string {

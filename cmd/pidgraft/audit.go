@@ -34,6 +34,7 @@ type auditing struct {
 	allow     string
 	proc      string
 	dropOneIn uint32
+	listen    string
 	finding   finding.Options
 
 	chosen *chosen
@@ -72,6 +73,7 @@ INT and TERM end it after what has happened by then, a second INT at once (exit
 code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
 		Example: `  pidgraft audit                             # this pid namespace
   pidgraft audit --pid 4711 -o table         # that of process 4711
+  pidgraft audit --listen 9464 >audit.jsonl  # and http://127.0.0.1:9464/
   pidgraft audit --container 3f2a --container 90bc   # those of two containers
   pidgraft audit | jq -c 'select(.type == "finding") | .finding'`,
 		Args: cobra.NoArgs,
@@ -86,6 +88,7 @@ code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
 	fs.DurationVar(&hiddenEvery, "hidden-every", time.Minute, "look for hidden processes this often; 0: never")
 	fs.DurationVar(&a.finding.ZombieAfter, "zombie-after", 10*time.Second, "how long a parent may take to reap")
 	fs.DurationVar(&a.finding.ExitAfter, "exit-after", 10*time.Second, "how long the init of a namespace may take to end")
+	fs.StringVar(&a.listen, "listen", "", "serve metrics, health and a page at `ADDR`: HOST:PORT or, for this machine only, PORT")
 	a.finding.Hold = 3 * time.Second
 	return cmd
 }
@@ -195,6 +198,11 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 	if err != nil {
 		return err
 	}
+	out, err := a.beginExport()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
 	// Before anything can be lost for want of somebody who takes the signal.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
@@ -223,6 +231,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		Emit: func(r *record.Record) error {
 			lost = lost || r.Type == record.TypeLoss
 			naming.name(auditor, r)
+			out.record(r)
 			return a.out.write(r)
 		},
 		Tick: func(auditor *audit.Auditor) error {
@@ -239,6 +248,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 				return err
 			}
 			naming.turn(auditor, a.live.Now())
+			out.turn(auditor, naming)
 			a.obey(others, auditor)
 			return nil
 		},

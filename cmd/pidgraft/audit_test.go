@@ -41,7 +41,12 @@ type auditRun struct {
 
 func startAudit(t *testing.T, args ...string) *auditRun {
 	t.Helper()
-	a := &auditRun{t: t, cmd: pidgraft(append([]string{"audit"}, args...)...), lines: make(chan string, 1024)}
+	return startCommand(t, pidgraft(append([]string{"audit"}, args...)...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *auditRun {
+	t.Helper()
+	a := &auditRun{t: t, cmd: cmd, lines: make(chan string, 1024)}
 	out, err := a.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

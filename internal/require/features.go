@@ -5,6 +5,7 @@ package require
 import (
 	"errors"
 	"os"
+	"os/exec"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -29,6 +30,19 @@ func inInitialPIDNamespace() error {
 		err = errors.New("this is another")
 	}
 	return err
+}
+
+// Program is an installed program, which a package of Debian has; scripts/test-deps
+// installs it. In guests there are only those that containers take.
+func Program(name, debian string) Requirement {
+	return Requirement{
+		Name:   "the program " + name + " (Debian's package " + debian + "; scripts/test-deps)",
+		Unless: []State{{Name: "it is a guest, with the programs that containers take", Holds: InGuest}},
+		Probe: func() error {
+			_, err := exec.LookPath(name)
+			return err
+		},
+	}
 }
 
 // BTF is the kernel's own description of its types.
