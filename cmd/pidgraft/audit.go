@@ -76,6 +76,10 @@ code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
   pidgraft audit --listen 9464 >audit.jsonl  # and http://127.0.0.1:9464/
   pidgraft audit --container 3f2a --container 90bc   # those of two containers
   pidgraft audit | jq -c 'select(.type == "finding") | .finding'`,
+		Annotations: overhead("While it runs every system call of the machine takes some 0.1 µs longer, and each birth and end of a " +
+			"task about 5 µs of this command's own time and about as much of the task's. The state takes about " +
+			"500 bytes for each pid object, the ring 8 MiB; nothing grows with time. docs/design/audit.md has the " +
+			"measurements."),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return a.follow(onLoss.value, reconcile, hiddenEvery)

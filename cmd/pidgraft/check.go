@@ -35,7 +35,8 @@ if it cannot be done here, and 4 if not everything could be seen: what is
 incomplete is never called clean.`,
 		Example: `  pidgraft check && echo clean
   pidgraft check --pid 4711 --fail-on critical -o jsonl`,
-		Args: cobra.NoArgs,
+		Annotations: overhead("That of pidgraft-audit(1) for as long as it looks."),
+		Args:        cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			least, err := finding.ParseSeverity(failOn.value)
 			if err != nil {

@@ -34,6 +34,8 @@ of tasks that live are not compared.`,
 		Example: `  pidgraft diff before.img after.img
   pidgraft diff web.img pid:4711 && echo identical
   pidgraft diff -o html before.img after.img >changes.html`,
+		Annotations: overhead("Of an image none but for its own time and memory; of a live process that of pidgraft-dump(1) without " +
+			"the planning."),
 		Args: func(_ *cobra.Command, args []string) error {
 			if err := wantArgs(2, "two images or pid:N")(nil, args); err != nil {
 				return err

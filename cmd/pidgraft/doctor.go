@@ -35,6 +35,8 @@ The JSON form is described by docs/schema/doctor.v1.json.`,
   pidgraft doctor -o json | jq '.checks[] | select(.state != "yes")'
   setpriv --reuid 1000 --clear-groups --inh-caps +bpf,+perfmon \
     --ambient-caps +bpf,+perfmon pidgraft doctor`,
+		Annotations: overhead("It loads and frees a few small BPF programs, makes and ends two processes and an empty cgroup. It " +
+			"takes some milliseconds and leaves nothing."),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ctx, stop := interruptible()

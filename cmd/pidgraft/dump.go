@@ -61,6 +61,11 @@ the planner gave up.`,
   pidgraft dump 4711 | ssh elsewhere pidgraft restore -d -
   pidgraft dump --subtree -o build.img $$
   pidgraft dump --why-not 4711`,
+		Annotations: overhead("It stops and signals nothing. From when it attaches until it ends, every system call of the machine " +
+			"takes some 0.1 µs longer, unless --freeze holds the target. Each of its two passes takes about 0.7 " +
+			"µs of a processor for a task, and planning, which finds out whether the forest can be rebuilt, 2 µs " +
+			"more, without a system call. 20,000 tasks take 60 MB and about 0.1 s. What a container costs depends " +
+			"on its own size, not the host's. --references takes about 0.3 µs for every open file of the machine."),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("one PID is wanted, not %d arguments", len(args))

@@ -99,13 +99,13 @@ func rootCommand() *cobra.Command {
 			return silent(exitUsage)
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), psCommand(), mapCommand(),
 		auditCommand(), checkCommand(), doctorCommand(), versionCommand())
 	for _, c := range append(root.Commands(), root) {
 		c.SetUsageTemplate(strings.TrimRight(c.UsageTemplate(), "\n") + "\n" + exitCodes)
 		c.DisableFlagsInUseLine = true
 		c.Flags().SortFlags = false
+		completeFlags(c)
 	}
 	return root
 }

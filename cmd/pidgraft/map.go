@@ -30,6 +30,7 @@ leader is gone, and of zombies. A thread has a number as a process has.`,
   pidgraft map 7@3f2a9c               # who is 7 of that container, out here?
   pidgraft map --anywhere 7           # all that are called 7 somewhere
   pidgraft map -o json 1@pid:[4026532301]`,
+		Annotations: overhead("That of pidgraft-ps(1)."),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fmt.Errorf("wanted: PID or PID@NAMESPACE, one or more")

@@ -42,6 +42,8 @@ cannot be rebuilt exactly is refused, with every reason that was found.`,
 		Example: `  pidgraft plan web.img
   pidgraft plan --explain 14/2 pid:4711
   pidgraft plan -o json web.img | jq '.actors[] | select(.role == "helper") | .why'`,
+		Annotations: overhead("None but for its own time and memory, about 2 µs for a task; of a live process also that of " +
+			"pidgraft-dump(1)."),
 		Args: wantArgs(1, "an image or pid:N"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,12 +49,14 @@ in this process's own namespace, - where they have none.`,
   pidgraft ps --container 3f2a -o wide
   pidgraft ps 1@4026532301            # who is 1 in there
   pidgraft ps --columns numbers,uses,comm --sort -uses | head`,
+		Annotations: overhead("One pass over the pid objects of the machine, 0.7 µs of a processor for each. No hook is attached, " +
+			"so nothing else gets slower."),
 		RunE: func(_ *cobra.Command, args []string) error { return p.run(args) },
 	}
 	fs := cmd.Flags()
 	p.namespace.add(fs)
 	fs.StringSliceVar(&p.only, "only", nil, "only objects in such a `STATE`: live, exiting, zombie, kernel, ghost, held; or thread, process, group, session for what they are used as")
-	fs.StringSliceVar(&p.columns, "columns", listing.Default, "what to show, in this order")
+	fs.StringSliceVar(&p.columns, "columns", listing.Default, "the `COLUMNS` to show, in this order")
 	fs.StringVar(&p.sort, "sort", "numbers", "sort by this `COLUMN`, downwards with a - before it")
 	fs.VarP(p.format, "output", "o", "`table`, wide (all columns) or json")
 	p.types.flag(cmd)
@@ -80,6 +83,11 @@ func init() {
 	for _, s := range listing.States {
 		kinds[s] = func(o *state.Object) bool { return listing.StateOf(o) == s }
 	}
+}
+
+// onlyKinds are the names of kinds.
+func onlyKinds() []string {
+	return append(slices.Clone(listing.States), "thread", "process", "group", "session")
 }
 
 func (p *psing) run(args []string) error {
@@ -123,7 +131,7 @@ func (p *psing) check() error {
 	}
 	for _, k := range p.only {
 		if kinds[k] == nil {
-			return fmt.Errorf("--only %q: one of %s, thread, process, group, session is wanted", k, strings.Join(listing.States, ", "))
+			return fmt.Errorf("--only %q: one of %s is wanted", k, strings.Join(onlyKinds(), ", "))
 		}
 	}
 	return nil

@@ -60,6 +60,8 @@ Colour is for terminals only, and not with NO_COLOR set.`,
   pidgraft show -o html web.img >web.html
   pidgraft show -o dot web.img | dot -Tpdf >web.pdf
   pidgraft show -o json web.img | jq '.tasks[] | select(.state == "zombie") | .nspid'`,
+		Annotations: overhead("Of an image none but for its own time and memory; of a live process that of pidgraft-dump(1) without " +
+			"the planning."),
 		Args: wantArgs(1, "an image or pid:N"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()

@@ -16,9 +16,10 @@ import (
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:         "version",
+		Short:       "Print the version",
+		Annotations: overhead("None."),
+		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pidgraft %s (%s, %s/%s)\nJSON schema %s\nJSON schema %s\nJSON schema %s\n"+
 				"on %s; pidgraft doctor says what it can do there\n",
