@@ -13,6 +13,7 @@ import (
 	"github.com/pidgraft/pidgraft/audit/finding"
 	"github.com/pidgraft/pidgraft/audit/follow"
 	"github.com/pidgraft/pidgraft/audit/hidden"
+	"github.com/pidgraft/pidgraft/audit/history"
 	"github.com/pidgraft/pidgraft/audit/record"
 	"github.com/pidgraft/pidgraft/audit/state"
 	"github.com/pidgraft/pidgraft/collector"
@@ -24,6 +25,8 @@ type Options struct {
 	Finding finding.Options
 	// Chosen is what records are made of.
 	Chosen Chosen
+	// History is told of births; may be nil.
+	History *history.Tracker
 	// FindEvery is how often the state is looked at for what is wrong with
 	// it.
 	FindEvery time.Duration
@@ -120,6 +123,9 @@ func (a *Auditor) emit(r *record.Record) {
 
 // Event is called for each event.
 func (a *Auditor) Event(e event.Event, was follow.Before, t *state.Task) {
+	if a.opts.History != nil {
+		a.opts.History.Event(a.State(), e, was, t)
+	}
 	if e.Kind == event.Free {
 		if was.Known && a.opts.Chosen.object(was.Object) {
 			a.emit(&record.Record{Type: record.TypeEvent, Event: &record.Event{Kind: e.Kind.String(), Task: gone(was, e)}})
@@ -203,6 +209,9 @@ func (a *Auditor) Loss(l follow.Loss) {
 // Snapshot is called when a snapshot became the state.
 func (a *Auditor) Snapshot(s follow.Snapshot) {
 	a.snapshots++
+	if a.opts.History != nil {
+		a.opts.History.Renewed(a.State())
+	}
 	a.namespaces = s.Raw.Namespaces
 	budgets := slices.DeleteFunc(a.budgets.Budgets(a.State(), a.namespaces, a.src.Now()), func(b budget.Budget) bool {
 		return !a.opts.Chosen.has(b.Namespace)

@@ -15,7 +15,22 @@ import (
 // error is of type plan.Refusals, also when the plan turns out to be wrong.
 // Both the dump, which must not write what cannot come back, and the restore
 // plan with it.
+//
+// A history that the forest was told is gone by if that leads there. It may be
+// wrong, and makes nothing impossible.
 func Plan(f *forest.Forest, opts plan.Options) (*plan.Plan, error) {
+	if len(f.Origins) > 0 {
+		if p, err := proven(f, opts); err == nil {
+			return p, nil
+		}
+		untold := *f
+		untold.Origins, untold.Departed = nil, nil
+		f = &untold
+	}
+	return proven(f, opts)
+}
+
+func proven(f *forest.Forest, opts plan.Options) (*plan.Plan, error) {
 	p, err := plan.Make(f, opts)
 	if err != nil {
 		return nil, err

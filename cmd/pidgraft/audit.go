@@ -22,6 +22,7 @@ import (
 	"github.com/pidgraft/pidgraft/audit/finding"
 	"github.com/pidgraft/pidgraft/audit/follow"
 	"github.com/pidgraft/pidgraft/audit/hidden"
+	"github.com/pidgraft/pidgraft/audit/history"
 	"github.com/pidgraft/pidgraft/audit/record"
 	events "github.com/pidgraft/pidgraft/audit/source"
 	"github.com/pidgraft/pidgraft/loader"
@@ -36,6 +37,7 @@ type auditing struct {
 	dropOneIn uint32
 	listen    string
 	finding   finding.Options
+	state     *stateFile // nil: no --state
 
 	chosen *chosen
 	live   *events.Live
@@ -53,6 +55,7 @@ func auditCommand() *cobra.Command {
 	a := &auditing{format: &choice{"jsonl", []string{"jsonl", "table"}}}
 	onLoss := &choice{"resync", []string{"resync", "log", "exit"}}
 	var reconcile, hiddenEvery time.Duration
+	var state stateFile
 	cmd := &cobra.Command{
 		Use:   "audit [flags]",
 		Short: "Watch every pid object of a namespace",
@@ -70,7 +73,10 @@ namespaces whose init cannot end, namespaces short of numbers, tasks born from
 outside, processes that hide, and what no kernel should show.
 
 INT and TERM end it after what has happened by then, a second INT at once (exit
-code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
+code 130). HUP reads the allow-list again, USR1 takes a snapshot.
+
+With --state it remembers where processes were born, also those whose parents
+are gone, across its own restarts: see dump --history.`,
 		Example: `  pidgraft audit                             # this pid namespace
   pidgraft audit --pid 4711 -o table         # that of process 4711
   pidgraft audit --listen 9464 >audit.jsonl  # and http://127.0.0.1:9464/
@@ -82,6 +88,9 @@ code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
 			"measurements."),
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if state.path != "" {
+				a.state = &state
+			}
 			return a.follow(onLoss.value, reconcile, hiddenEvery)
 		},
 	}
@@ -93,6 +102,8 @@ code 130). HUP reads the allow-list again, USR1 takes a snapshot.`,
 	fs.DurationVar(&a.finding.ZombieAfter, "zombie-after", 10*time.Second, "how long a parent may take to reap")
 	fs.DurationVar(&a.finding.ExitAfter, "exit-after", 10*time.Second, "how long the init of a namespace may take to end")
 	fs.StringVar(&a.listen, "listen", "", "serve metrics, health and a page at `ADDR`: HOST:PORT or, for this machine only, PORT")
+	fs.StringVar(&state.path, "state", "", "keep in `FILE` where processes were born, for dump --history")
+	fs.DurationVar(&state.every, "state-every", 10*time.Second, "write it this often")
 	a.finding.Hold = 3 * time.Second
 	return cmd
 }
@@ -221,6 +232,13 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		return err
 	}
 	header.OnLoss, header.Allowed = onLoss, allow.Len()
+	var births *history.Tracker
+	if a.state != nil {
+		if err := a.state.open(header.Namespace.Inode, header.Namespace.Level); err != nil {
+			return err
+		}
+		births = a.state.tracker
+	}
 
 	lost := false
 	hiding := beginHiding(ctx, a.checker(), hiddenEvery)
@@ -230,6 +248,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		Follow:    follow.Options{Heal: onLoss != "log", Reconcile: reconcile, Pause: 200 * time.Millisecond},
 		Finding:   a.finding,
 		Chosen:    a.chosen.set(),
+		History:   births,
 		FindEvery: time.Second,
 		PidMax:    machinePidMax(),
 		Emit: func(r *record.Record) error {
@@ -254,6 +273,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 			naming.turn(auditor, a.live.Now())
 			out.turn(auditor, naming)
 			a.obey(others, auditor)
+			a.state.keep(auditor, false)
 			return nil
 		},
 	})
@@ -265,7 +285,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 	if errors.Is(err, loader.ErrNoProcess) || errors.Is(err, context.Canceled) {
 		err = auditor.Drain()
 	}
-	return errors.Join(err, auditor.Summary(), a.out.flush())
+	return errors.Join(err, auditor.Summary(), a.out.flush(), a.state.close(auditor))
 }
 
 // sameSignal is how soon after another an INT is the same one told twice, as
@@ -303,6 +323,7 @@ func (a *auditing) obey(signals <-chan os.Signal, auditor *audit.Auditor) {
 		case s := <-signals:
 			if s == syscall.SIGUSR1 {
 				auditor.Want("signal")
+				a.state.keep(auditor, true)
 				continue
 			}
 			allow, err := a.readAllow()

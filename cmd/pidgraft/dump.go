@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pidgraft/pidgraft/audit/history"
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
 	"github.com/pidgraft/pidgraft/loader"
@@ -29,6 +30,7 @@ type dump struct {
 	references         bool
 	whyNot             bool
 	retries            int
+	history            string
 	types              types
 }
 
@@ -56,7 +58,12 @@ is given; it says why, and so does the image then. --why-not writes no image:
 it lists what stands against one, a reason a line, and ends with 5, or with 0
 if nothing does. All that is refused for a task or namespace by itself is in
 the list; what only planning runs into, if nothing else was found, up to where
-the planner gave up.`,
+the planner gave up.
+
+Where a process was born is not seen once its parent is gone. An audit that ran
+since knows: with --history the image says it too, and a restore goes the same
+way where it can. A history of another boot or of other processes is refused,
+and one that what is there contradicts is left out, with a warning.`,
 		Example: `  pidgraft dump -o web.img 4711
   pidgraft dump 4711 | ssh elsewhere pidgraft restore -d -
   pidgraft dump --subtree -o build.img $$
@@ -94,6 +101,7 @@ the planner gave up.`,
 	fs.BoolVar(&d.subtree, "subtree", false, "dump PID and its descendants")
 	fs.BoolVar(&d.freeze, "freeze", false, "freeze the target's cgroup meanwhile")
 	fs.BoolVar(&d.references, "references", false, "also record who else holds the pid objects: terminals, pidfds, owners of files")
+	fs.StringVar(&d.history, "history", "", "record where processes were born, by `FILE` of pidgraft audit --state")
 	fs.BoolVar(&d.whyNot, "why-not", false, "write nothing, but list all that stands against an exact restore")
 	fs.IntVar(&d.retries, "retries", retries, "look again up to `N` times if the target changes")
 	fs.BoolVar(&d.inexact, "inexact", false, "write an image that cannot be restored exactly, marked as such")
@@ -122,6 +130,13 @@ func (d *dump) run(ctx context.Context, pid int) error {
 		d.out.abort(err)
 		return err
 	}
+	var told *history.File
+	if d.history != "" {
+		if told, err = readHistory(d.history); err != nil {
+			d.out.abort(err)
+			return err
+		}
+	}
 	// Planning takes longer than a pass, so it is begun beside the second,
 	// and goes on beside what comes after.
 	var plans sync.Map // from forest to the channel that its reasons come by
@@ -135,6 +150,12 @@ func (d *dump) run(ctx context.Context, pid int) error {
 		},
 	}.take(ctx)
 	var made *draft
+	if err == nil && told != nil {
+		// The plan that was begun looks at f.
+		g := *f
+		f = &g
+		err = tellHistory(told, d.history, f)
+	}
 	if err == nil {
 		begun, ok := plans.Load(f)
 		if !ok {

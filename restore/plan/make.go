@@ -41,6 +41,8 @@ type planner struct {
 	// bornIn prefers that session leaders are born in the ghost sessions
 	// that their children need, to bearing the leaders of those again.
 	bornIn bool
+	// told goes by where processes were born (Forest.Origins).
+	told bool
 	// holderLeads lets the holder lead the inherited group, so that those
 	// who have left it can join it again.
 	holderLeads bool
@@ -55,6 +57,7 @@ type planner struct {
 
 	ghosts map[forest.Tag]int32 // ghost objects and the nodes that carry them
 	homes  map[forest.Tag]int32 // ghost sessions and whose child their leader is
+	fixed  map[forest.Tag]bool  // of these, where that is told
 	used   []bool               // by tag-1: others are in the group of this number
 	free   []numbers            // by namespace; nil until a helper needs a number
 
@@ -91,6 +94,15 @@ type planner struct {
 // its size but for what adoption by name of a session costs.
 func Make(f *forest.Forest, opts Options) (*Plan, error) {
 	var first Refusals
+	// As it was, if that is known and can be: the rules below are for guessing,
+	// and do not know every way.
+	if len(f.Origins) > 0 {
+		p := newPlanner(f, opts)
+		p.told = true
+		if p.make() == nil {
+			return p.plan, nil
+		}
+	}
 	for try := range 4 {
 		p := newPlanner(f, opts)
 		p.bornIn, p.holderLeads = try&1 != 0, try&2 != 0
@@ -117,6 +129,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 			Code: Clone, Child: Init, Flags: NewPID | Pidfd, Numbers: []int32{1}, Signal: forest.SIGCHLD,
 		}}},
 		homes:    make(map[forest.Tag]int32),
+		fixed:    make(map[forest.Tag]bool),
 		carriers: make(map[carrierKey]int32),
 		keepers:  make(map[keeperKey]int32),
 		joins:    make(map[forest.Tag][]Ref),

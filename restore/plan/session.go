@@ -21,12 +21,13 @@ import "github.com/pidgraft/pidgraft/forest"
 // settleHomes decides whose child the leader of each ghost session will be:
 // that of a parent that needs the session for a child and is not in it.
 func (p *planner) settleHomes() {
+	p.settleTold()
 	for i := int32(1); i < p.tasks; i++ {
 		nd := &p.nodes[i]
 		if nd.leader != i || nd.leads || nd.parent == none {
 			continue
 		}
-		if _, ghost := p.ghosts[nd.session]; !ghost || p.nodes[nd.parent].session == nd.session {
+		if _, ghost := p.ghosts[nd.session]; !ghost || p.nodes[nd.parent].session == nd.session || p.toldHome(nd.session) {
 			continue
 		}
 		switch {
@@ -47,6 +48,9 @@ func (p *planner) offerHome(s forest.Tag, t int32) {
 		return
 	}
 	at, ok := p.homes[s]
+	if p.toldHome(s) {
+		return
+	}
 	if !ok || p.leadsSession(at) && !p.leadsSession(t) ||
 		p.leadsSession(at) == p.leadsSession(t) && t > at {
 		p.homes[s] = t
@@ -85,7 +89,7 @@ func (p *planner) hasHome(s forest.Tag) bool {
 
 // requireOf settles process i, whose children are settled.
 func (p *planner) requireOf(i int32) {
-	up := forest.Tag(free)
+	up := p.toldSession(i)
 	for _, t := range p.threadsOf(i) {
 		for _, k := range p.nodes[t].kids {
 			s := p.need(k)
