@@ -213,9 +213,7 @@ func (a *Auditor) Snapshot(s follow.Snapshot) {
 		a.opts.History.Renewed(a.State())
 	}
 	a.namespaces = s.Raw.Namespaces
-	budgets := slices.DeleteFunc(a.budgets.Budgets(a.State(), a.namespaces, a.src.Now()), func(b budget.Budget) bool {
-		return !a.opts.Chosen.has(b.Namespace)
-	})
+	budgets := a.Budgets(&a.budgets)
 	counts := a.State().Counts()
 	if len(a.opts.Chosen) > 0 {
 		counts = a.State().CountsOf(a.opts.Chosen.has)
