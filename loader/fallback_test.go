@@ -20,24 +20,28 @@ import (
 // of it uses; and it finds the target as the look-up in the idr does.
 func TestIteratorShowsWhatTheWalkShows(t *testing.T) {
 	privileged(t)
+	walk, iterate := loaders{}, loaders{}
 	for _, sample := range testforest.Samples() {
 		if sample.Subtree {
 			continue
 		}
+		each := t
 		t.Run(sample.Name, func(t *testing.T) {
 			f := testforest.Start(t, sample.Script)
 			target := Target{PID: f.Root(), Scope: Container, Unwatched: true}
-			walking, iterating := start(t, target), start(t, target)
+			walking, iterating := walk.start(each, target), iterate.start(each, target)
 			walked := snapshot(t, walking)
 			if !walked.Walked {
 				t.Fatalf("not walked: %v", walking.WalkError())
 			}
 
-			iterating.walkErr = errors.New("as if the idr could not be walked")
-			if err := iterating.coll.Programs[bpf.PidsProgFind].Close(); err != nil {
-				t.Fatal(err)
+			if find := iterating.coll.Programs[bpf.PidsProgFind]; find != nil {
+				iterating.walkErr = errors.New("as if the idr could not be walked")
+				if err := find.Close(); err != nil {
+					t.Fatal(err)
+				}
+				delete(iterating.coll.Programs, bpf.PidsProgFind)
 			}
-			delete(iterating.coll.Programs, bpf.PidsProgFind)
 			if err := iterating.find(); err != nil {
 				t.Fatal(err)
 			}

@@ -27,16 +27,18 @@ func TestLockedDownReadsTheSame(t *testing.T) {
 	privileged(t)
 	require.Feature(t, require.ProbeReads)
 	require.Feature(t, require.ReadOnlyCast)
+	probes, casts := loaders{}, loaders{}
 	for _, sample := range testforest.Samples() {
+		each := t
 		t.Run(sample.Name, func(t *testing.T) {
 			f := testforest.Start(t, sample.Script)
 			target := Target{PID: f.Root(), Scope: Container}
 			if sample.Subtree {
 				target.Scope = Subtree
 			}
-			want := quiet(snapshot(t, start(t, target)))
+			want := quiet(snapshot(t, probes.start(each, target)))
 			pretend(t, confidentiality)
-			if diff := cmp.Diff(want, quiet(snapshot(t, start(t, target)))); diff != "" {
+			if diff := cmp.Diff(want, quiet(snapshot(t, casts.start(each, target)))); diff != "" {
 				t.Errorf("- by probes, + by casts:\n%s", diff)
 			}
 		})

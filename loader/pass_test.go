@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/collector"
 	"github.com/pidgraft/pidgraft/internal/testforest"
@@ -34,6 +35,34 @@ func start(t testing.TB, target Target) *Loader {
 	return l
 }
 
+// loaders are those that a test of many targets has open, one for each scope. To
+// load the programs takes far longer than to look at a small target, most of all
+// in a guest without KVM, and is what every other test does.
+type loaders map[Scope]*Loader
+
+// start is start, and after the first time only looks for the target. The
+// Loader ends with t, which is of all targets.
+func (all loaders) start(t testing.TB, target Target) *Loader {
+	t.Helper()
+	l := all[target.Scope]
+	if l == nil {
+		l = start(t, target)
+		all[target.Scope] = l
+		return l
+	}
+	if err := unix.Close(l.pidfd); err != nil {
+		t.Fatal(err)
+	}
+	l.pidfd, l.last = -1, nil
+	if err := l.pin(target); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.begin(target); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func snapshot(t testing.TB, l *Loader) *collector.Snapshot {
 	t.Helper()
 	s, err := l.Snapshot(context.Background())
@@ -46,14 +75,16 @@ func snapshot(t testing.TB, l *Loader) *collector.Snapshot {
 // Every task of every kind of forest, and every field, is what /proc says.
 func TestForestsEqualProc(t *testing.T) {
 	privileged(t)
+	all := loaders{}
 	for _, sample := range testforest.Samples() {
+		each := t
 		t.Run(sample.Name, func(t *testing.T) {
 			f := testforest.Start(t, sample.Script)
 			scope := Container
 			if sample.Subtree {
 				scope = Subtree
 			}
-			l := start(t, Target{PID: f.Root(), Scope: scope, Unwatched: true})
+			l := all.start(each, Target{PID: f.Root(), Scope: scope, Unwatched: true})
 			s := snapshot(t, l)
 			v := newView(t, s, int(l.target.ReaderLevel))
 			tasks, threads := readAllProc(t)
@@ -330,13 +361,15 @@ func TestFlags(t *testing.T) {
 // The idr has what the tasks have, and besides what only a task outside uses.
 func TestWalk(t *testing.T) {
 	privileged(t)
+	all := loaders{}
 	for _, sample := range testforest.Samples() {
 		if sample.Subtree {
 			continue
 		}
+		each := t
 		t.Run(sample.Name, func(t *testing.T) {
 			f := testforest.Start(t, sample.Script)
-			l := start(t, Target{PID: f.Root(), Unwatched: true})
+			l := all.start(each, Target{PID: f.Root(), Scope: Container, Unwatched: true})
 			s := snapshot(t, l)
 			if !s.Walked {
 				t.Fatalf("not walked: %v", l.WalkError())

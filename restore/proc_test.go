@@ -84,9 +84,7 @@ func parseStatus(text string) procTask {
 			p.comm = value
 		case "State":
 			p.state, _, _ = strings.Cut(value, " ")
-			// R: on its way to sleep. I: an init that waits for the last of
-			// its namespace, S before 7.x and the 6.12 of late 2026.
-			if p.state == "R" || p.state == "I" {
+			if p.state == "R" { // on its way to sleep
 				p.state = "S"
 			}
 		case "Tgid":

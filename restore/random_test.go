@@ -143,6 +143,8 @@ func expected(f *forest.Forest, task *forest.Task) *seen {
 	switch {
 	case task.State.Exited():
 		s.state = "Z"
+	case task.State == forest.ExitingInit:
+		s.state = exiting
 	case task.State == forest.Stopped && (task.TGID != f.Root().TGID || f.Pid(f.Root().Pid).Numbers[0] != 1):
 		s.state = "T" // but a first task only after the commit
 	}
@@ -250,9 +252,17 @@ func readDirInOrder(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
+// exiting is the state of an init that waits in zap_pid_ns_processes: asleep, or
+// idle (I), which 6.12.118 and 7.x call it, with PF_EXITING among its flags.
+const exiting = "S or I, exiting"
+
 func shown(t *testing.T, p procTask) *seen {
 	s := &seen{pid: p.pid, pgid: p.pgid, sid: p.sid, comm: p.comm, state: p.state}
 	fields := statFields(t, p.host)
+	const flags, pfExiting = 9 - 3, 0x4
+	if (p.state == "S" || p.state == "I") && atoi(fields[flags])&pfExiting != 0 {
+		s.state = exiting
+	}
 	if p.state == "Z" && p.threads == "1" {
 		s.status = atoi(fields[len(fields)-1])
 	}

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,12 +87,15 @@ func say(kernel, format string, args ...any) {
 }
 
 // read takes the console to its end, and says whether the init came to its own.
-// It calls started when the init runs.
-func (r *result) read(console io.Reader, log *os.File, started func()) (ended bool) {
-	lines := bufio.NewScanner(io.TeeReader(console, log))
+// It calls started when the init runs. In the log each line has the host's
+// seconds since the start before it.
+func (r *result) read(console io.Reader, log io.Writer, started func()) (ended bool) {
+	start := time.Now()
+	lines := bufio.NewScanner(console)
 	lines.Buffer(nil, 1<<24)
 	for lines.Scan() {
 		line := strings.Trim(lines.Text(), "\r")
+		fmt.Fprintf(log, "%7.1f %s\n", time.Since(start).Seconds(), line)
 		word, rest, _ := strings.Cut(line, " ")
 		switch word {
 		case guest.Started:
