@@ -115,7 +115,11 @@ func TestHelperOutsideEnds(t *testing.T) {
 // helper waits, before and after it made a user namespace.
 func TestHelperOutsideEndsKilled(t *testing.T) {
 	requireRoot(t)
-	for range 20 {
+	n := 20
+	if testing.Short() {
+		n = 5
+	}
+	for range n {
 		outcome := killAt(t, "besides", 2, time.Duration(rand.Int64N(int64(30*time.Millisecond))))
 		if outcome != "nothing" || t.Failed() {
 			t.Fatalf("it left %s", outcome)

@@ -321,14 +321,12 @@ func TestTakenMeanwhile(t *testing.T) {
 // and reported, or nothing is, and no cgroup either way.
 func TestKilledInPlace(t *testing.T) {
 	requireRoot(t)
-	moments := 200
-	if testing.Short() {
-		moments = 20
-	}
+	moments := killMoments()
 	whole := timeWhole(t, "place", endFamily)
 	count := map[string]int{}
-	for i := range moments {
-		delay := time.Duration(rand.Int64N(int64(whole) * 11 / 10))
+	// The last are beyond what was measured, if that was too short.
+	for i := 0; i < moments || count["everything"] == 0 && i < 2*moments; i++ {
+		delay := (time.Duration(i)*whole + time.Duration(rand.Int64N(int64(whole)))) * 11 / 10 / time.Duration(moments)
 		role := "place"
 		if i%4 == 3 {
 			role = "place own"
@@ -338,7 +336,7 @@ func TestKilledInPlace(t *testing.T) {
 			t.Fatalf("at moment %d, after %v of %v (%s, victim %d)", i, delay, whole, role, i%3)
 		}
 	}
-	t.Logf("of %d, killed within %v: %v", moments, whole, count)
+	t.Logf("killed within %v: %v", whole, count)
 	if count["nothing"] == 0 || count["everything"] == 0 {
 		t.Errorf("the moments do not cover the restore: %v", count)
 	}

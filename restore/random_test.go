@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	randomN    = flag.Int("random.n", 60, "random histories for each class of TestRandomForests")
+	randomN    = flag.Int("random.n", 60, "random histories for each class of TestRandomForests; a fifth with -short")
 	randomSeed = flag.Uint64("random.seed", 1, "seed of TestRandomForests")
 )
 
@@ -33,6 +33,10 @@ var (
 // with the forest. A refusal of the planner is its own business here.
 func TestRandomForests(t *testing.T) {
 	requireRoot(t)
+	n := *randomN
+	if testing.Short() {
+		n = max(n/5, 1)
+	}
 	each, err := PidMaxEach()
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +45,7 @@ func TestRandomForests(t *testing.T) {
 		for _, subtree := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d,subtree=%v", i, subtree), func(t *testing.T) {
 				restored := 0
-				for k := range *randomN {
+				for k := range n {
 					r := rand.New(rand.NewPCG(*randomSeed+uint64(i)<<32, uint64(k)))
 					h, machine := model.GenerateRand(r, model.Config{Kinds: kinds, Subtree: subtree})
 					f, err := machine.Forest(h.Root, h.Mode)

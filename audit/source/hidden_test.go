@@ -140,8 +140,8 @@ func dropPtrace() error {
 // However fast processes come and go, none of them is called hidden.
 func TestNoFalseAlarms(t *testing.T) {
 	for _, whole := range []bool{false, true} {
-		tasks, births := workload()
-		w := churn.Random(t, 3, tasks, births, -1)
+		load := workload()
+		w := churn.Random(t, 3, load.tasks, load.births, -1)
 		target := loader.Target{PID: w.PID(), Scope: loader.Container}
 		if whole {
 			target = loader.Target{Scope: loader.Machine}
@@ -158,7 +158,7 @@ func TestNoFalseAlarms(t *testing.T) {
 			always[1] = !sees(t, l, 1)
 		}
 		checks := 0
-		for end := time.Now().Add(*duration); time.Now().Before(end); checks++ {
+		for end := time.Now().Add(load.duration); time.Now().Before(end); checks++ {
 			found, err := checker(l, views, whole).Check(context.Background())
 			if err != nil {
 				t.Fatal(err)

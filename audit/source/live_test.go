@@ -26,19 +26,27 @@ import (
 )
 
 var (
-	duration = flag.Duration("audit.for", 3*time.Second, "how long to follow a random workload")
-	moments  = flag.Int("audit.moments", 6, "at how many moments to compare it")
+	duration = flag.Duration("audit.for", 3*time.Second, "how long to follow a random workload; a third in guests")
+	moments  = flag.Int("audit.moments", 6, "at how many moments to compare it; half of them in guests")
 )
 
 func TestMain(m *testing.M) { os.Exit(leak.Checked(m, churn.Close, testforest.Close).Run()) }
 
-// workload is how many tasks do this and that, and how many births a second go
-// on beside. A guest has one processor, and one that counts its instructions.
-func workload() (tasks, births int) {
+// work is a random workload, and what is done with it.
+type work struct {
+	tasks, births int // that many do this and that, and so many births a second go on beside
+	moments       int
+	duration      time.Duration
+	ring          uint32 // bytes that some seconds of it do not fit
+}
+
+// workload is for the machine. A guest has one processor, which counts its
+// instructions: as much there would be minutes of the host's.
+func workload() work {
 	if require.InGuest() {
-		return 20, 200
+		return work{10, 100, *moments / 2, *duration / 3, 1 << 17}
 	}
-	return 60, 2000
+	return work{60, 2000, *moments, *duration, 1 << 19}
 }
 
 // follower is a live namespace being followed.
@@ -226,13 +234,15 @@ func TestStateIsTheKernels(t *testing.T) {
 	require.Feature(t, require.BTF)
 	require.Feature(t, require.ProbeReads)
 	cg, dir := newCgroup(t)
-	tasks, _ := workload()
-	w := churn.Random(t, 1, tasks, 0, int(dir.Fd()))
+	load := workload()
+	w := churn.Random(t, 1, load.tasks, 0, int(dir.Fd()))
 	defer w.Stop() // before the cgroup goes
 	f := start(t, w.PID(), loader.StreamOptions{}, follow.Options{Heal: true, Reconcile: time.Second})
-	for range *moments {
+	const enough = 100 // births
+	n := 0
+	for ; n < load.moments || f.births < enough && n < 10*load.moments; n++ {
 		// The witness shares no code with what is tested.
-		f.run(time.Duration(rand.Int64N(int64(2**duration) / int64(*moments))))
+		f.run(time.Duration(rand.Int64N(2 * int64(load.duration) / int64(load.moments))))
 		cg.freeze(t, true)
 		f.equal(w.PID())
 		f.witness(w.PID())
@@ -252,8 +262,8 @@ func TestStateIsTheKernels(t *testing.T) {
 	for _, s := range f.snapshots {
 		causes[s.Cause]++
 	}
-	t.Logf("%d moments, %d events, %d births, snapshots for %v", *moments, f.events, f.births, causes)
-	if f.births < 100 {
+	t.Logf("%d moments, %d events, %d births, snapshots for %v", n, f.events, f.births, causes)
+	if f.births < enough {
 		t.Errorf("only %d births: nothing went on", f.births)
 	}
 }
@@ -264,6 +274,7 @@ func TestLossIsHealed(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
 	require.Feature(t, require.ProbeReads)
+	load := workload()
 	for _, test := range []struct {
 		name   string
 		stream loader.StreamOptions
@@ -271,16 +282,18 @@ func TestLossIsHealed(t *testing.T) {
 	}{
 		{"one in 100", loader.StreamOptions{DropOneIn: 100}, 0},
 		{"one in 10", loader.StreamOptions{DropOneIn: 10}, 0},
-		{"stall", loader.StreamOptions{RingBytes: 1 << 19}, 2 * time.Second},
+		{"stall", loader.StreamOptions{RingBytes: load.ring}, 2 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cg, dir := newCgroup(t)
-			tasks, births := workload()
-			w := churn.Random(t, 1, tasks, births, int(dir.Fd()))
+			w := churn.Random(t, 1, load.tasks, load.births, int(dir.Fd()))
 			defer w.Stop() // before the cgroup goes
 			f := start(t, w.PID(), test.stream, follow.Options{Heal: true})
 			begun := time.Now()
-			f.run(*duration / 3)
+			f.run(load.duration / 3)
+			if test.stream.DropOneIn > 0 {
+				f.until("a loss", func() bool { return len(f.losses) > 0 })
+			}
 			time.Sleep(test.stall)
 			cg.freeze(t, true)
 			rate := float64(f.births) / time.Since(begun).Seconds()

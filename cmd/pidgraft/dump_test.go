@@ -61,14 +61,30 @@ func TestInterruptedDump(t *testing.T) {
 		init fork a
 		a fork b newpid`)
 	path := filepath.Join(t.TempDir(), "x.img")
-	ends := map[int]int{}
-	for range 40 {
+	start := func() *exec.Cmd {
 		cmd := exec.Command("/proc/self/exe", "dump", "-o", path, strconv.Itoa(f.Root()))
 		cmd.Args[0] = "pidgraft"
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(rand.Int64N(int64(60 * time.Millisecond))))
+		return cmd
+	}
+	begun := time.Now()
+	if err := start().Wait(); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(begun)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	n := 40
+	if testing.Short() {
+		n = 10
+	}
+	ends := map[int]int{}
+	for i := range n {
+		cmd := start()
+		time.Sleep((time.Duration(i)*whole + rand.N(whole)) / time.Duration(n))
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		code := cmd.ProcessState.ExitCode()

@@ -58,10 +58,10 @@ const everything = `
 	gone exit 0
 	init reap gone`
 
-// moments is how many restores or dumps are killed, a quarter with -short.
+// moments is how many restores or dumps are killed, a tenth with -short.
 func moments(n int) int {
 	if testing.Short() {
-		return n / 4
+		return n / 10
 	}
 	return n
 }

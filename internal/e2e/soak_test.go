@@ -34,7 +34,7 @@ import (
 )
 
 var (
-	soakN      = flag.Int("soak.n", 12, "forests of TestSoak")
+	soakN      = flag.Int("soak.n", 12, "forests of TestSoak; a third with -short")
 	soakSeed   = flag.Uint64("soak.seed", 1, "seed of TestSoak")
 	soakFor    = flag.Duration("soak.for", 0, "how long TestSoak goes on at most (0: to the end)")
 	soakScript = flag.String("soak.script", "", "a script of one forest for TestSoak, as a failure prints it")
@@ -276,6 +276,9 @@ func soakWorkers(t *testing.T) {
 	b := alone.Batches{
 		Test: "TestSoak", N: *soakN, Size: 20, Workers: runtime.GOMAXPROCS(0), Seed: *soakSeed, For: *soakFor,
 		Args: []string{"-soak.script=" + *soakScript, "-soak.mode=" + *soakMode},
+	}
+	if testing.Short() {
+		b.N = max(b.N/3, 1)
 	}
 	if *soakScript != "" {
 		b.N = 1

@@ -87,14 +87,17 @@ func runWorkers(t *testing.T) {
 		Test: "TestKernel", N: *kernelN, Size: 25, Workers: 2 * runtime.GOMAXPROCS(0), Seed: *kernelSeed, For: *kernelFor,
 		Args: []string{fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink)},
 	}
+	if testing.Short() {
+		b.N = max(b.N/4, 1)
+	}
 	if *kernelWorkers > 0 {
 		b.Workers = *kernelWorkers
 	}
 	total := newWorker()
 	all := alone.RunBatches(t, b, newWorker, total.add, summary{total})
 	t.Log(total)
-	if all && total.Histories < *kernelN {
-		t.Errorf("%d histories counted, not %d", total.Histories, *kernelN)
+	if all && total.Histories < b.N {
+		t.Errorf("%d histories counted, not %d", total.Histories, b.N)
 	}
 	if total.States < total.Steps*3/4 {
 		t.Errorf("of %d states only %d were compared", total.Steps, total.States)
