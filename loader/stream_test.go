@@ -154,7 +154,7 @@ func TestStreamLoss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if totals.Lost() < 80 || totals.Dropped() != 0 || totals.Missed != 0 {
+	if totals.Lost() < 80 || totals.Dropped() != 0 {
 		t.Errorf("got %+v", totals)
 	}
 	events, err := s.Read(nil, time.Now(), 1000)
@@ -202,7 +202,8 @@ func TestStreamDrop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if totals.Dropped() != totals.Lost() || totals.Lost() < uint64(asked-got) || got < asked/2 || got > asked*9/10 {
+	// Those missed are of hooks, which a refresh is none of.
+	if totals.Dropped()+totals.Missed != totals.Lost() || totals.Dropped() < uint64(asked-got) || got < asked/2 || got > asked*9/10 {
 		t.Errorf("%d of %d came, the counters say %+v", got, asked, totals)
 	}
 }

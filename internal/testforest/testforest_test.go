@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -143,14 +144,13 @@ func TestEnds(t *testing.T) {
 		k ignore CHLD nocldwait
 		k fork m
 		m exit 0`)
-	for name, want := range map[string]string{"a": "11", "b": "4", "s": "31", "c": "1", "d": "2", "e": "15", "g": "9"} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.PID(name)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		fields := strings.Fields(string(text))
-		if got := fields[len(fields)-1]; got != want {
-			t.Errorf("%s ended with status %s, want %s", name, got, want)
+	// As wait has it. In /proc 5.10 shows 0 for who ended by reboot.
+	for name, want := range map[string]unix.Signal{
+		"a": unix.SIGSEGV, "b": unix.SIGILL, "s": unix.SIGSYS, "c": unix.SIGHUP, "d": unix.SIGINT,
+		"e": unix.SIGTERM, "g": unix.SIGKILL,
+	} {
+		if got := waited(t, f, "init", name); !got.Signaled() || got.Signal() != want {
+			t.Errorf("%s ended with status %#x, want signal %d", name, got, want)
 		}
 	}
 	for _, name := range []string{"l", "m"} {
@@ -174,6 +174,21 @@ func TestEnds(t *testing.T) {
 	if err := f.Do("y fork z"); !errors.Is(err, unix.ENOMEM) {
 		t.Errorf("a clone in a spoilt namespace: %v, want ENOMEM", err)
 	}
+}
+
+// waited is the status by which a parent collects a child.
+func waited(t *testing.T, f *Forest, parent, child string) unix.WaitStatus {
+	t.Helper()
+	a, b := f.actors[parent], f.actors[child]
+	n, err := a.sees(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := a.call(unix.SYS_WAIT4, n, dataAddr(a.number), unix.WNOHANG|unix.WALL)
+	if err != nil || got != n {
+		t.Fatalf("wait4 of %s: %d, %v", child, got, err)
+	}
+	return *(*unix.WaitStatus)(unsafe.Pointer(&a.slot.data))
 }
 
 func TestKillLeavesNothing(t *testing.T) {
