@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -149,6 +150,47 @@ var odd = []testforest.Sample{
 		x setns n pid
 		x fork e
 		host kill n KILL`},
+	{Name: "session-of-orphan-at-subreaper", Script: `
+		outside fork init newpid
+		init fork a
+		a fork early
+		a setsid
+		a subreaper 1
+		a fork l
+		l setsid
+		l fork t
+		l exit 0
+		a reap l`},
+	{Name: "dead-namespace-in-use", Script: `
+		outside fork init newpid
+		init setsid
+		init fork p
+		p fork n newpid
+		n fork a
+		a setpgid self self
+		p setpgid self a
+		a exit 0
+		n reap a`},
+	{Name: "empty-namespace", Script: `
+		outside fork init newpid
+		init fork a
+		a unshare pid
+		init fork b`},
+	{Name: "zombie-of-user", Script: `
+		outside fork init newpid
+		init fork a
+		a setgid 100
+		a setuid 1000
+		a exit 3`},
+	{Name: "attributes", Script: `
+		outside fork init newpid
+		init fork a
+		a subreaper 1
+		a pdeath 15
+		a thread t
+		t pdeath 10
+		init fork n newpid
+		n last-pid 500`},
 	{Name: "subtree-hole", Subtree: true, Script: `
 		outside fork n newpid
 		outside fork top
@@ -160,6 +202,9 @@ var odd = []testforest.Sample{
 		top reap a
 		m fork b`},
 }
+
+// open are those of odd that may be refused yet.
+var open = []string{"clone-parent-exit-signal", "subtree-hole"}
 
 // TestExactOrRefused: whatever a forest is like, it comes back exactly or is
 // refused with the reason, and then no image is left.
@@ -178,6 +223,9 @@ func TestExactOrRefused(t *testing.T) {
 			case 5:
 				refused++
 				t.Log(o.stderr)
+				if !slices.Contains(open, s.Name) {
+					t.Error("it was refused, and can be rebuilt")
+				}
 				if lines := strings.Split(strings.TrimSpace(o.stderr), "\n"); len(lines) < 2 {
 					t.Errorf("it was refused without a reason and what to do: %q", o.stderr)
 				}
