@@ -32,6 +32,12 @@ func (r *run) commit(pid int) error {
 			}
 			return fmt.Errorf("process %d, the root of the new forest, ended before success could be reported", pid)
 		}
+		if r.pidfile != nil && !r.pidfile.there && r.mem.leaves() {
+			if err := r.pidfile.publish(); err != nil {
+				return err
+			}
+			r.mem.named()
+		}
 		select {
 		case <-r.coordinator.rings:
 		case <-tick.C:

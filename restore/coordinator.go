@@ -28,7 +28,7 @@ type coordinator struct {
 }
 
 // startCoordinator runs the stub on the plan in m.
-func startCoordinator(m *shared, opts *Options) (*coordinator, error) {
+func startCoordinator(m *shared, opts *Options, pidfile *pidfile) (*coordinator, error) {
 	binary, err := stubFile()
 	if err != nil {
 		return nil, err
@@ -52,6 +52,9 @@ func startCoordinator(m *shared, opts *Options) (*coordinator, error) {
 		ended: make(chan struct{}),
 	}
 	c.cmd = stubCommand(binary, m.file, read, c.bell)
+	if pidfile != nil {
+		c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, pidfile.file)
+	}
 	stdin := opts.Stdin
 	if opts.nullStdio() { // standard output and error become what it is
 		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func playRole(role string) int {
 		return playNeeds(role)
 	}
 	s := mixed()
-	opts := Options{Detach: true, Stdout: os.Stdout, Stderr: os.Stderr, Success: report}
+	opts := Options{Detach: true, Stdout: os.Stdout, Stderr: os.Stderr, Success: report, Pidfile: os.Getenv(pidfileVariable)}
 	switch role {
 	case "place":
 		s = mixedInPlace()
@@ -222,7 +223,10 @@ func killAt(t *testing.T, role string, victim int, delay time.Duration) string {
 // reported and the number that the restorer had.
 func killed(t *testing.T, role string, victim int, delay time.Duration) (string, int) {
 	t.Helper()
+	dir := t.TempDir()
+	pidfile := filepath.Join(dir, "root.pid")
 	cmd := restorer(t, role)
+	cmd.Env = append(cmd.Env, pidfileVariable+"="+pidfile)
 	cmd.Stderr = nil // what it says when its coordinator is killed
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -264,7 +268,24 @@ func killed(t *testing.T, role string, victim int, delay time.Duration) (string,
 		t.Error(err)
 	}
 	_ = cmd.Wait()
+	expectPidfile(t, pidfile, string(text))
 	return string(text), cmd.Process.Pid
+}
+
+// expectPidfile expects a pidfile with what was reported, or nothing in its
+// directory.
+func expectPidfile(t *testing.T, path, reported string) {
+	t.Helper()
+	list, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reported == "" && len(list) > 0 {
+		t.Errorf("nothing was reported, but there is %s", list[0].Name())
+	}
+	if text, err := os.ReadFile(path); reported != "" && (err != nil || string(text) != reported || len(list) > 1) {
+		t.Errorf("%q was reported, the pidfile is %q (%v), one of %d files", reported, text, err, len(list))
+	}
 }
 
 // reapAll collects what has ended, and waits for nothing.

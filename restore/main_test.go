@@ -16,6 +16,9 @@ import (
 // roleVariable makes a run of the test binary a restorer to be killed.
 const roleVariable = "PIDGRAFT_TEST_ROLE"
 
+// pidfileVariable is where it is to write its pidfile.
+const pidfileVariable = "PIDGRAFT_TEST_PIDFILE"
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
 		os.Exit(playRole(role))

@@ -55,6 +55,10 @@ type Options struct {
 	// whatever happens to this process meanwhile. An error undoes the
 	// restore.
 	Success func(pid int) ([]byte, error)
+	// Pidfile is a path for a file with the root's number. It is there
+	// before success is reported, and not if it is not, whatever happens to
+	// this process meanwhile; what had the name is gone then.
+	Pidfile string
 	// ReportMax is how long that may be, in bytes; 0 is SuccessMax.
 	ReportMax int
 	// Signals, if not nil, are what this process was sent: before the

@@ -23,6 +23,7 @@ type run struct {
 	*program
 	mem         *shared
 	coordinator *coordinator
+	pidfile     *pidfile // or nil
 	init        *os.File // pidfd of the new namespace's first task
 	root        *os.File // pidfd of the forest's root, once there is a commit
 	next        int      // the restorer's own next operation
@@ -59,18 +60,26 @@ func carryOut(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options)
 			return Result{}, err
 		}
 	}
+	var file *pidfile
+	if opts.Pidfile != "" {
+		if file, err = newPidfile(opts.Pidfile); err != nil {
+			return Result{}, err
+		}
+		defer file.close()
+	}
 	mem, err := share(g)
 	if err != nil {
 		return Result{}, err
 	}
 	defer mem.close()
-	c, err := startCoordinator(mem, &opts)
+	mem.plan.Pidfile = file.kind()
+	c, err := startCoordinator(mem, &opts, file)
 	if err != nil {
 		return Result{}, err
 	}
 	defer c.close()
 
-	r := &run{program: g, mem: mem, coordinator: c,
+	r := &run{program: g, mem: mem, coordinator: c, pidfile: file,
 		committed: make(chan struct{})}
 	defer r.closeFiles()
 	ctx, stop := r.watchSignals(ctx)
@@ -82,7 +91,7 @@ func carryOut(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options)
 		err = r.commit(pid)
 	}
 	if err != nil {
-		return Result{}, errors.Join(err, r.undo())
+		return Result{}, errors.Join(err, r.undo(), file.remove())
 	}
 	close(r.committed)
 	return r.finish(ctx, pid)
@@ -116,6 +125,9 @@ func (r *run) build(ctx context.Context) (int, error) {
 		if err := r.opts.Verify(ctx, pid); err != nil {
 			return 0, err
 		}
+	}
+	if err := r.pidfile.write(pid); err != nil {
+		return 0, err
 	}
 	if r.opts.Success != nil {
 		line, err := r.opts.Success(pid)

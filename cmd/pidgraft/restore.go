@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -31,8 +29,6 @@ type restoring struct {
 	format  *choice
 
 	numbers []renumbered // with --pids=any
-
-	wrotePidfile bool
 }
 
 func restoreCommand() *cobra.Command {
@@ -131,7 +127,7 @@ func (r *restoring) run(from source) error {
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
 	result, err := restore.Run(context.Background(), f, p, r.options(f, from, v, signals))
 	if err != nil {
-		return r.undo(err)
+		return err
 	}
 	if r.detach {
 		return nil
@@ -143,7 +139,7 @@ func (r *restoring) options(f *forest.Forest, from source, v *verification, sign
 	o := restore.Options{
 		Detach: r.detach, Exec: r.exec, KeepStdio: r.stdio,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Success: r.success, Signals: signals, ReportMax: r.reportMax(),
+		Success: r.report, Pidfile: r.pidfile, Signals: signals, ReportMax: r.reportMax(),
 	}
 	if r.memory.value == "own" {
 		o.Memory = restore.OwnMemory
@@ -155,33 +151,6 @@ func (r *restoring) options(f *forest.Forest, from source, v *verification, sign
 		o.Verify = v.run
 	}
 	return o
-}
-
-// success is the last thing before the forest lives.
-func (r *restoring) success(pid int) ([]byte, error) {
-	line := fmt.Appendln(nil, pid)
-	if r.pidfile != "" {
-		err := writeFile(r.pidfile, 0o644, true, func(w io.Writer) error {
-			_, err := w.Write(line)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("pidfile: %w", err)
-		}
-		r.wrotePidfile = true
-	}
-	return r.report(pid)
-}
-
-// undo takes back what success did, if the forest did not live after all.
-func (r *restoring) undo(err error) error {
-	if !r.wrotePidfile {
-		return err
-	}
-	if gone := os.Remove(r.pidfile); gone != nil && !errors.Is(gone, os.ErrNotExist) {
-		return errors.Join(err, gone)
-	}
-	return err
 }
 
 // ended is the end of a foreground restore, told as a shell tells it.

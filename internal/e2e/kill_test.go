@@ -111,7 +111,8 @@ func TestKillRestorer(t *testing.T) {
 func killedRestore(t *testing.T, image string, after time.Duration) int {
 	t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(pidgraft, "restore", "-d", image)
+	dir := t.TempDir()
+	cmd := exec.Command(pidgraft, "restore", "-d", "--pidfile", filepath.Join(dir, "root.pid"), image)
 	cmd.Stdout = &out
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
@@ -120,8 +121,18 @@ func killedRestore(t *testing.T, image string, after time.Duration) int {
 	time.Sleep(after)
 	cmd.Process.Kill()
 	cmd.Wait() // killed, or done before that
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if out.Len() == 0 {
+		if len(files) > 0 {
+			t.Errorf("killed after %v, the restore left %s", after, files[0].Name())
+		}
 		return 0
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "root.pid")); err != nil || string(text) != out.String() || len(files) > 1 {
+		t.Errorf("killed after %v, it had printed %q, and its pidfile is %q (%v), one of %d files", after, out.String(), text, err, len(files))
 	}
 	pid, err := strconv.Atoi(strings.TrimSuffix(out.String(), "\n"))
 	if err != nil {

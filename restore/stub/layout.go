@@ -14,9 +14,10 @@ const (
 
 // Descriptors that the coordinator is started with.
 const (
-	FDPlan = 3
-	FDLife = 4
-	FDBell = 5
+	FDPlan    = 3
+	FDLife    = 4
+	FDBell    = 5
+	FDPidfile = 6
 )
 
 // Plan.Flags.
@@ -29,8 +30,17 @@ const (
 	NullStdio = 32
 )
 
-// Plan.Commit: done, that is reported.
-const CommitDone = 3
+// Plan.Commit.
+const (
+	CommitLeave = 2 // nobody's death ends the forest any more
+	CommitDone  = 3 // reported
+)
+
+// Plan.Pidfile.
+const (
+	PidfileLinked  = 1
+	PidfileRenamed = 2
+)
 
 // Op.State.
 const (
@@ -140,7 +150,9 @@ type Plan struct {
 	Closed      uint32
 	Robust      [3]uint64
 	RobustEntry uint64
-	_           [16]byte
+	Pidfile     uint32
+	Named       uint32
+	_           [8]byte
 }
 
 // Stages are the steps of the coordinator that can fail, in the order of enum

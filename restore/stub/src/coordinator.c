@@ -110,10 +110,10 @@ static void set_signals(void)
 /* What the coordinator was started with, or inherited, is not for programs. */
 static void close_on_exec(void)
 {
-	int fd;
+	int fd, last = PLAN->pidfile ? FD_PIDFILE : FD_BELL;
 
-	check(STAGE_FILES, sys3(__NR_close_range, FD_BELL + 1, ~0U, 0));
-	for (fd = FD_PLAN; fd <= FD_BELL; fd++)
+	check(STAGE_FILES, sys3(__NR_close_range, last + 1, ~0U, 0));
+	for (fd = FD_PLAN; fd <= last; fd++)
 		check(STAGE_FILES,
 		      sys3(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC));
 }

@@ -4,9 +4,12 @@
  * carries out: a thread of Init, because what lives iff the forest does must
  * be the one to say that it does.
  */
+#include <asm/poll.h>
 #include <asm/signal.h>
+#include <linux/fcntl.h>
 #include <linux/futex.h>
 #include <linux/prctl.h>
+#include <linux/stat.h>
 #include <linux/time_types.h>
 #include <linux/wait.h>
 
@@ -126,6 +129,33 @@ static void await_outsider(void)
 }
 
 /*
+ * The restorer gives the pidfile its name as soon as nobody's death ends the
+ * forest any more, with its own rights. If it dies meanwhile, the links of the
+ * file tell whether it came to that; if not, there is nothing to report.
+ */
+static void await_pidfile(void)
+{
+	struct pollfd life = { .fd = FD_LIFE };
+	struct __kernel_timespec now = { 0 };
+	struct statx st;
+
+	store(&PLAN->commit, COMMIT_LEAVE);
+	futex_wake(&PLAN->commit);
+	bell();
+	while (!load(&PLAN->named)) {
+		futex_wait(&PLAN->named, 0, 100);
+		sys5(__NR_ppoll, &life, 1, &now, 0, 0);
+		if (!(life.revents & POLLHUP) || load(&PLAN->named))
+			continue;
+		if (PLAN->pidfile == PIDFILE_LINKED &&
+		    sys5(__NR_statx, FD_PIDFILE, "", AT_EMPTY_PATH, STATX_NLINK,
+			 &st) == 0 && st.stx_nlink)
+			return;
+		quit(EXIT_REPORT);
+	}
+}
+
+/*
  * Up to the first step a dead coordinator kills everything; after it nothing
  * does, and the report is made whatever happens to the others.
  */
@@ -135,6 +165,8 @@ static void commit(void)
 
 	await_outsider();
 	sys2(__NR_prctl, PR_SET_PDEATHSIG, 0);
+	if (PLAN->pidfile)
+		await_pidfile();
 	if (pdeath && (PLAN->flags & PLAN_DETACH)) {
 		/* or the coordinator's leaving would fire it */
 		store(&PLAN->commit, COMMIT_LEAVE);

@@ -148,6 +148,8 @@ const struct entry layout[]
 	FIELD(plan, settled),
 	FIELD(plan, alive),
 	FIELD(plan, closed),
+	FIELD(plan, pidfile),
+	FIELD(plan, named),
 	FIELD(plan, robust),
 	FIELD(plan, robust_entry),
 };

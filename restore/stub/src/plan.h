@@ -29,6 +29,7 @@ typedef unsigned long long u64;
 #define FD_PLAN		3	/* the memfd of the plan */
 #define FD_LIFE		4	/* pipe: a byte commits, the end kills */
 #define FD_BELL		5	/* eventfd: there is news for the restorer */
+#define FD_PIDFILE	6	/* a file that is to have a name; only with PIDFILE_* */
 
 /* struct plan, flags */
 #define PLAN_OWN_MEMORY	1u	/* processes get their own memory */
@@ -43,6 +44,11 @@ typedef unsigned long long u64;
 #define COMMIT_DECIDED	1u	/* from here on only the forest's end ends it */
 #define COMMIT_LEAVE	2u	/* the coordinator's death kills no more */
 #define COMMIT_DONE	3u	/* reported */
+
+/* struct plan, pidfile */
+#define PIDFILE_NONE	0u
+#define PIDFILE_LINKED	1u	/* it has no name before: its links tell */
+#define PIDFILE_RENAMED	2u	/* it has another */
 
 /* struct op, state */
 #define OP_PENDING	0u
@@ -203,6 +209,10 @@ struct plan {
 	u32 closed;	/* futex: the committer has closed what the tasks share */
 	u64 robust[3];	/* struct robust_list_head of the committer */
 	u64 robust_entry;
+
+	/* set by the restorer */
+	u32 pidfile;	/* PIDFILE_*: there is one to be named before the report */
+	u32 named;	/* futex: it has its name */
 } __attribute__((aligned(64)));
 
 #define PLAN ((struct plan *)PLAN_ADDR)
