@@ -182,6 +182,14 @@ var odd = []testforest.Sample{
 		a setgid 100
 		a setuid 1000
 		a exit 3`},
+	{Name: "zombie-of-owner", Script: `
+		outside fork init newpid
+		init fork a
+		a setids 0 1000 0 100
+		a fork n newuser newpid
+		host maps n uid 0 0 65536
+		host maps n gid 0 0 65536
+		n exit 3`},
 	{Name: "attributes", Script: `
 		outside fork init newpid
 		init fork a

@@ -64,7 +64,8 @@ long set_ids(u32 self, const struct ids *ids, int keep)
 
 /*
  * A user namespace is owned by the effective ids of its creator. They are
- * changed for the creation only, and without loss of capabilities.
+ * changed for the creation only, and without loss of capabilities; the saved ids
+ * with them, which a child keeps (set_ids has them the same, too).
  */
 long become_owner(struct owner *was, const struct ids *ids)
 {
@@ -81,10 +82,10 @@ long become_owner(struct owner *was, const struct ids *ids)
 	was->securebits = keep_caps();
 	if (was->securebits < 0)
 		return was->securebits;
-	error = sys3(__NR_setresgid, -1, ids->gid, -1);
+	error = sys3(__NR_setresgid, -1, ids->gid, ids->gid);
 	if (error < 0)
 		return error;
-	error = sys3(__NR_setresuid, -1, ids->uid, -1);
+	error = sys3(__NR_setresuid, -1, ids->uid, ids->uid);
 	if (error < 0)
 		return error;
 	return undumpable();
@@ -96,10 +97,10 @@ long leave_owner(u32 self, const struct owner *was)
 
 	if (!was->changed)
 		return 0;
-	error = sys3(__NR_setresuid, -1, was->euid, -1);
+	error = sys3(__NR_setresuid, -1, was->euid, was->euid);
 	if (error < 0)
 		return error;
-	error = sys3(__NR_setresgid, -1, was->egid, -1);
+	error = sys3(__NR_setresgid, -1, was->egid, was->egid);
 	if (error < 0)
 		return error;
 	error = sys2(__NR_prctl, PR_SET_SECUREBITS, was->securebits);
