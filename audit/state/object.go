@@ -29,8 +29,10 @@ type Object struct {
 	forgotten bool // not in the indices any more
 }
 
-// Ghost reports whether no task carries the object any more.
-func (o *Object) Ghost() bool { return o.Carrier == nil && !o.Held && !o.Idle() }
+// Ghost reports whether no task carries the object any more. Of one that has no
+// number in the namespace that is audited, as the session that a container's init
+// inherited, that is not known: its carrier is outside, if there is one.
+func (o *Object) Ghost() bool { return o.Carrier == nil && !o.Held && o.Nr > 0 }
 
 // Idle reports whether it is the object of the idle tasks, number 0 of the
 // initial namespace: in no idr, never given out, and the session of all kernel

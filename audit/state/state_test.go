@@ -41,6 +41,34 @@ func TestNamespaceComesBack(t *testing.T) {
 	}
 }
 
+// The session of a container's init can be led from outside. Whether its leader
+// lives is not known, so it is no ghost.
+func TestLedFromOutside(t *testing.T) {
+	s, err := FromSnapshot(&collector.Snapshot{
+		Namespace:  2,
+		Namespaces: []collector.Namespace{{ID: 1, Inode: 11}, {ID: 2, Parent: 1, Level: 1, Inode: 22}},
+		Tasks: []collector.Task{
+			{ID: 5, StartTime: 1, Pid: 50, TGID: 50, PGID: 70, SID: 70},
+			{ID: 6, StartTime: 1, Pid: 60, TGID: 60, PGID: 80, SID: 70},
+		},
+		Pids: []collector.Pid{
+			{ID: 50, Namespace: 2, Level: 1, Numbers: []int32{100, 1}, HasPID: true, HasTGID: true},
+			{ID: 60, Namespace: 2, Level: 1, Numbers: []int32{101, 2}, HasPID: true, HasTGID: true},
+			{ID: 70, Namespace: 1, Numbers: []int32{99}, HasPID: true, HasTGID: true, HasPGID: true, HasSID: true},
+			{ID: 80, Namespace: 2, Level: 1, Numbers: []int32{102, 3}, HasPGID: true},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.Counts(); c.Ghosts != 1 {
+		t.Errorf("%d ghosts, want group 102/3 alone", c.Ghosts)
+	}
+	if s.Object(70).Ghost() || !s.Object(80).Ghost() {
+		t.Errorf("70 is a ghost: %v, 80 is: %v", s.Object(70).Ghost(), s.Object(80).Ghost())
+	}
+}
+
 // Whatever is put in, in whatever order, the state does not contradict itself,
 // and nothing is left of it when all tasks are gone.
 func TestStateHolds(t *testing.T) {
