@@ -18,9 +18,41 @@ GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o bpf/locked_bpfel.go bpf/locked_b
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 18
 
+# What the program says it is; without it, that of the module or the commit.
+VERSION ?=
+LDFLAGS := $(if $(VERSION),-ldflags '-X main.release=$(VERSION)')
+
 # Without cgo it needs no library, and is up 0.4 ms sooner.
 build: ## build ./pidgraft
-	CGO_ENABLED=0 go build -o pidgraft ./cmd/pidgraft
+	CGO_ENABLED=0 go build $(LDFLAGS) -o pidgraft ./cmd/pidgraft
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BIN := $(DESTDIR)$(PREFIX)/bin
+SHARE := $(DESTDIR)$(PREFIX)/share
+
+# The completions are written by a program for this machine, whatever it is
+# installed for.
+install: ## install below PREFIX (/usr/local), or below DESTDIR for a package
+	install -d $(BIN) $(SHARE)/man/man1 $(SHARE)/doc/pidgraft $(SHARE)/bash-completion/completions \
+		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(if $(VERSION),-X main.release=$(VERSION))' -o $(BIN)/pidgraft ./cmd/pidgraft
+	for page in docs/man/*.1; do gzip -9nc $$page >$(SHARE)/man/man1/$${page##*/}.gz; done
+	install -m 644 README.md LICENSE LICENSES/* $(SHARE)/doc/pidgraft
+	cp -r docs/schema $(SHARE)/doc/pidgraft
+	GOARCH= go run ./cmd/pidgraft completion bash >$(SHARE)/bash-completion/completions/pidgraft
+	GOARCH= go run ./cmd/pidgraft completion zsh >$(SHARE)/zsh/site-functions/_pidgraft
+	GOARCH= go run ./cmd/pidgraft completion fish >$(SHARE)/fish/vendor_completions.d/pidgraft.fish
+
+uninstall: ## take away what install put there
+	rm -rf $(BIN)/pidgraft $(SHARE)/doc/pidgraft $(SHARE)/man/man1/pidgraft.1.gz $(SHARE)/man/man1/pidgraft-*.1.gz \
+		$(SHARE)/bash-completion/completions/pidgraft $(SHARE)/zsh/site-functions/_pidgraft \
+		$(SHARE)/fish/vendor_completions.d/pidgraft.fish
+
+DIST ?= dist
+
+packages: ## .deb, .rpm, archive and module list of VERSION=1.2.3, in DIST (dist)
+	@scripts/packages $(DIST) "$(VERSION)" $(ARCH)
 
 # Without the programs for a real container it shows the other half, and says so.
 demo: build ## dump, kill and restore a forest and a container, as root
@@ -85,6 +117,6 @@ vulncheck: ## known vulnerabilities in what is used, where their list can be had
 	esac
 
 clean: ## remove what was built
-	rm -f pidgraft
+	rm -rf pidgraft dist
 
-.PHONY: help build demo test bench differential prove soak generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean
+.PHONY: help build install uninstall packages demo test bench differential prove soak generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean

@@ -29,8 +29,14 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version is that of the module, as the build recorded it.
+// release is the version of a package, which its build sets.
+var release string
+
+// version is that of the release, or of the module as the build recorded it.
 func version() string {
+	if release != "" {
+		return "v" + release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packaging
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const version = "0.0.1-test.1"
+
+// run is what a command prints; it must succeed.
+func run(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// TestPackages: the .deb is installed, works, and leaves nothing when it is
+// removed; the .rpm and the archive have the same files; the sums are right, the
+// list of modules names those of go.mod.
+func TestPackages(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("run as root: it installs a package")
+	}
+	if out, err := exec.Command("dpkg-query", "-W", "-f", "${db:Status-Status}", "pidgraft").Output(); err == nil && string(out) == "installed" {
+		t.Fatal("pidgraft is installed on this machine, and this test would replace it: dpkg -r pidgraft")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dist := t.TempDir()
+	made := strings.Fields(run(t, root, "scripts/packages", dist, version, runtime.GOARCH))
+	file := func(suffix string) string {
+		i := slices.IndexFunc(made, func(s string) bool { return strings.HasSuffix(s, suffix) })
+		if i < 0 {
+			t.Fatalf("no %s among %q", suffix, made)
+		}
+		return filepath.Join(dist, made[i])
+	}
+	run(t, dist, "sha256sum", "--check", "--strict", file("_checksums.txt"))
+
+	var want []string
+	stage := filepath.Join(dist, "linux_"+runtime.GOARCH)
+	if err := filepath.WalkDir(stage, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			want = append(want, strings.TrimPrefix(path, stage))
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(want)
+	for name, list := range map[string]string{
+		"deb":     run(t, dist, "sh", "-c", "dpkg-deb --fsys-tarfile "+file(".deb")+" | tar -t"),
+		"rpm":     run(t, dist, "rpm", "-qlp", file(".rpm")),
+		"archive": run(t, dist, "tar", "-tf", file(".tar.gz")),
+	} {
+		var is []string
+		for _, f := range strings.Fields(list) {
+			f = "/" + strings.TrimLeft(f, "./")
+			if info, err := os.Stat(stage + f); err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if !info.IsDir() {
+				is = append(is, f)
+			}
+		}
+		slices.Sort(is)
+		if !slices.Equal(is, want) {
+			t.Errorf("%s has %q, installed were %q", name, is, want)
+		}
+	}
+
+	run(t, dist, "dpkg", "-i", file(".deb"))
+	removed := false
+	defer func() {
+		if !removed {
+			_ = exec.Command("dpkg", "-P", "pidgraft").Run()
+		}
+	}()
+	if out := run(t, "/", "/usr/bin/pidgraft", "version"); !strings.HasPrefix(out, "pidgraft v"+version+" ") {
+		t.Errorf("version: %s", out)
+	}
+	run(t, "/", "/usr/bin/pidgraft", "ps", "--only", "zombie")
+	if out := run(t, "/", "bash", "-c", ". /usr/share/bash-completion/completions/pidgraft && complete -p pidgraft"); !strings.Contains(out, "__start_pidgraft") {
+		t.Errorf("completion: %s", out)
+	}
+	// groff says what it does not like.
+	for _, f := range want {
+		if strings.HasPrefix(f, "/usr/share/man/") {
+			if out := run(t, "/", "sh", "-c", "zcat "+f+" | groff -man -Tutf8 -ww -z 2>&1"); out != "" {
+				t.Errorf("%s: %s", f, out)
+			}
+		}
+	}
+	run(t, "/", "dpkg", "-P", "pidgraft")
+	removed = true
+	for _, f := range want {
+		if _, err := os.Lstat(f); err == nil {
+			t.Errorf("%s is left", f)
+		}
+	}
+
+	var bom struct{ Components []struct{ Name string } }
+	text, err := os.ReadFile(file(".cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &bom); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(bom.Components, func(c struct{ Name string }) bool { return c.Name == "github.com/cilium/ebpf" }) {
+		t.Errorf("the list of modules has no cilium/ebpf: %v", bom.Components)
+	}
+}
+
+// What is no version is refused before anything is made.
+func TestNoVersion(t *testing.T) {
+	dist := filepath.Join(t.TempDir(), "dist")
+	for _, v := range []string{"", "one", "1.2"} {
+		out, err := exec.Command("../../scripts/packages", dist, v).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "is no version") {
+			t.Errorf("%q: %v, %s", v, err, out)
+		}
+		if _, err := os.Stat(dist); err == nil {
+			t.Errorf("%q: the directory was made", v)
+		}
+	}
+}
