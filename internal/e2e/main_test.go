@@ -194,7 +194,7 @@ func dieWithTest(t testing.TB, before []int) {
 			t.Fatalf("pidfd_open %d: %v", pid, err)
 		}
 		// Last in, first out: all are killed before the first is waited for.
-		t.Cleanup(func() { reap(t, pid) })
+		t.Cleanup(func() { reapWith(t, pid, before) })
 		defer t.Cleanup(func() {
 			defer unix.Close(fd)
 			if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -208,6 +208,31 @@ func dieWithTest(t testing.TB, before []int) {
 func reap(t testing.TB, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
+		if n == pid || errors.Is(err, unix.ECHILD) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d does not end though it was killed", pid)
+		}
+	}
+}
+
+// reapWith is reap, and collects what this process adopts meanwhile, beyond the
+// children it had before: zombies that entered the namespace of pid keep that
+// from ending.
+func reapWith(t testing.TB, pid int, before []int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		now, err := children(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, child := range now {
+			if child != pid && !slices.Contains(before, child) {
+				_, _ = unix.Wait4(child, nil, unix.WNOHANG, nil)
+			}
+		}
 		n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
 		if n == pid || errors.Is(err, unix.ECHILD) {
 			return

@@ -351,6 +351,36 @@ var subtrees = []Sample{
 		n fork a
 		a fork b
 		a exit 3`},
+	// Namespaces whose inits are not in the subtree: siblings of its root.
+	{Name: "subtree-beside-namespace", Subtree: true, Script: `
+		outside fork top
+		host target top
+		top unshare pid
+		top fork n parent
+		top fork a
+		top fork b`},
+	{Name: "subtree-init-outside-leads-group", Subtree: true, Script: `
+		outside setsid
+		outside fork top
+		host target top
+		top setsid
+		top fork a
+		top fork b
+		a fork n newpid
+		a setpgid n self
+		b setpgid self self
+		a exit 0
+		top reap a
+		b setpgid self n`},
+	{Name: "subtree-init-waits-for-outside", Subtree: true, Script: `
+		outside fork top
+		host target top
+		top fork n newpid
+		top setns n pid
+		top fork e parent
+		top setns top pid
+		e exit 3
+		n exit 4`},
 	{Name: "subtree-with-orphans", Subtree: true, Script: `
 		outside fork top
 		host target top

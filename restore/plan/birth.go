@@ -274,10 +274,7 @@ func (p *planner) missing(a, k int32) int32 {
 	if at < 0 || p.nodes[a].ns == at {
 		return none
 	}
-	if init := p.initOf(at); init != none && !p.nodes[init].born {
-		return init
-	}
-	return none
+	return p.absent(at)
 }
 
 // led reports whether session s has a leader by now.

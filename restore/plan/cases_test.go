@@ -201,6 +201,42 @@ var cases = []struct {
 		m.join(i, init, f)
 		m.exit(i)
 	}},
+	{"a namespace is that of a child outside", forest.Subtree, func(m machine, root model.TaskID) {
+		m.unshare(root, model.NewPID)
+		m.fork(root, model.Parent)
+	}},
+	{"a namespace's init waits outside", forest.Subtree, func(m machine, root model.TaskID) {
+		m.unshare(root, model.NewPID)
+		init := m.fork(root, model.Parent)
+		m.fork(root, 0)
+		m.ok(m.k.Die(init, 1))
+	}},
+	{"an init waits for what is outside", forest.Subtree, func(m machine, root model.TaskID) {
+		init := m.fork(root, model.NewPID)
+		m.setns(root, m.fork(init, model.NewPID))
+		m.fork(root, model.Parent)
+		m.exit(init)
+	}},
+	{"a namespace between has its init outside", forest.Subtree, func(m machine, root model.TaskID) {
+		init := m.fork(model.Outsider, model.NewPID)
+		m.setns(root, m.fork(init, model.NewPID))
+		m.fork(root, 0)
+	}},
+	{"an init outside leads a group", forest.Subtree, func(m machine, root model.TaskID) {
+		a, b := m.fork(root, 0), m.fork(root, 0)
+		init := m.fork(a, model.NewPID)
+		m.join(a, init, 0)
+		m.exit(a)
+		m.join(b, 0, init)
+	}},
+	{"an init outside leads a group in the root's session", forest.Subtree, func(m machine, root model.TaskID) {
+		m.setsid(root)
+		a, b := m.fork(root, 0), m.fork(root, 0)
+		init := m.fork(a, model.NewPID)
+		m.join(a, init, 0)
+		m.exit(a)
+		m.join(b, 0, init)
+	}},
 	{"the root is stopped", forest.Container, func(m machine, root model.TaskID) {
 		m.fork(root, 0)
 		m.kill(root, 19)

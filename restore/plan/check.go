@@ -205,13 +205,17 @@ func (p *planner) checkExiting(i int32) {
 			return
 		}
 	}
+	if p.f.Mode == forest.Subtree {
+		p.waited = append(p.waited, p.nodes[i].ns)
+		return
+	}
 	p.unsupported(i, "what its namespace waits for is not in the forest, such as a group led from there whose number only the root has")
 }
 
 func (p *planner) checkNamespace(ns int32) {
 	n := &p.f.Namespaces[ns]
 	switch {
-	case n.State == forest.Empty || n.State == forest.Spoilt:
+	case n.State == forest.Empty || n.State == forest.Spoilt || p.hidden(ns):
 	case n.State == forest.Dead && (p.x.Init(int(ns)) != 0 || p.onlyTaken(ns)):
 	case n.State == forest.InitExiting && p.x.TaskOf(p.x.Init(int(ns))) != forest.None:
 	case n.State != forest.Alive:

@@ -44,7 +44,7 @@ func (p *planner) nameOuter(a, k int32) ([]int32, []Ref) {
 // cursorMoves reports whether the id cursor of namespace ns may be written: it
 // can be put where it was, or is not the forest's. One that never moved cannot.
 func (p *planner) cursorMoves(ns int32) bool {
-	return p.f.Namespaces[ns].Cursor > 0 || p.f.Mode == forest.Subtree && p.nodeOf(p.x.Init(int(ns))) == none
+	return p.f.Namespaces[ns].Cursor > 0 || p.f.Mode == forest.Subtree && (p.hidden(ns) || p.nodeOf(p.x.Init(int(ns))) == none)
 }
 
 // writer is who can write the id cursor and pid_max of namespace ns: its init,

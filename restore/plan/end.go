@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/pidgraft/pidgraft/forest"
@@ -129,17 +130,36 @@ func (p *planner) endProcess(i, killer int32, after []Ref) Ref {
 // namespace to become empty: of all that, only what they wait for may be left.
 // It comes last, after ends that stop somebody; it orphans no group.
 func (p *planner) endExiting() {
+	var inits []int32
+	for i := p.tasks - 1; i >= 0; i-- {
+		if p.f.Tasks[i].State == forest.ExitingInit {
+			inits = append(inits, i)
+		}
+	}
+	for _, ns := range p.wardenOrder() {
+		if p.f.Namespaces[ns].State == forest.InitExiting {
+			inits = append(inits, p.wardens[ns])
+		}
+	}
+	if len(inits) == 0 {
+		return
+	}
+	slices.SortStableFunc(inits, func(a, b int32) int {
+		return cmp.Compare(p.f.Namespaces[p.nodes[b].ns].Level, p.f.Namespaces[p.nodes[a].ns].Level)
+	})
 	after := slices.Clone(p.deaths)
 	for _, joins := range p.joins {
 		after = append(after, joins...)
 	}
-	for i := p.tasks - 1; i >= 0; i-- {
-		if p.f.Tasks[i].State == forest.ExitingInit {
-			p.setPdeath(i)
-			last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
-			begun := p.endProcess(i, none, append(last, after...))
-			after = append(after, begun, p.lastOf(i))
+	for _, i := range inits {
+		if p.nodes[i].task == none {
+			after = append(after, p.do(i, Op{Code: ExitGroup, Child: none}, append(p.helperNeeds(i), after...)...))
+			continue
 		}
+		p.setPdeath(i)
+		last := append(p.neededBy(i), p.lastOf(p.nodes[i].leader)) // which has ended, or is this
+		begun := p.endProcess(i, none, append(last, after...))
+		after = append(after, begun, p.lastOf(i))
 	}
 }
 

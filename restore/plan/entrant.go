@@ -45,11 +45,12 @@ func (p *planner) entrants() {
 }
 
 // stays reports whether the outsider must stay as long as the forest: one of
-// its children has what would be lost with its parent.
+// its children has what would be lost with its parent, or is a warden or what an
+// init waits for.
 func (p *planner) stays() bool {
-	return p.beside != none && slices.ContainsFunc(p.nodes[p.beside].kids, func(k int32) bool {
+	return p.beside != none && (len(p.wardens)+len(p.waited) > 0 || slices.ContainsFunc(p.nodes[p.beside].kids, func(k int32) bool {
 		return p.f.Tasks[k].State == forest.Zombie || p.nodes[k].signal != forest.SIGCHLD || p.feelsDeath(k) || p.isStopped(k)
-	})
+	}))
 }
 
 // nextEntrant puts a child of the outsider that can be born now next.

@@ -17,6 +17,7 @@ func (p *planner) finish() {
 		p.takeNamespace(i)
 	}
 	p.writeCursors()
+	p.bearWaited()
 	if len(p.refusals) > 0 {
 		return
 	}
@@ -34,6 +35,7 @@ func (p *planner) finish() {
 	for i := int32(0); i < p.tasks; i++ {
 		p.end(i)
 	}
+	p.endWaited()
 	if p.endStopping(); len(p.refusals) > 0 {
 		return
 	}
@@ -148,9 +150,8 @@ func (p *planner) rest() {
 	if p.stays() {
 		p.do(p.beside, Op{Code: Stay, Child: none})
 	}
-	if slices.ContainsFunc(p.f.Tasks, func(t forest.Task) bool { return t.State == forest.ExitingInit }) {
-		p.endExiting()
-	}
+	p.holdWardens()
+	p.endExiting()
 	p.stopRoot()
 	p.doAs(Restorer, Op{Code: End, Child: none})
 }

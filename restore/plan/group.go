@@ -289,7 +289,7 @@ func (p *planner) canFound(g forest.Tag) bool {
 	if g == forest.Inherited {
 		return p.holderLeads
 	}
-	n := p.nodeOf(g)
+	n := p.leaderOf(g)
 	if n == none { // a ghost that is only a group
 		s, ok := p.sessionOfGroup(g)
 		if !ok {
@@ -300,6 +300,15 @@ func (p *planner) canFound(g forest.Tag) bool {
 	}
 	nd := &p.nodes[n]
 	return nd.founded || nd.born && !nd.leads && nd.curSession == nd.session
+}
+
+// leaderOf is the node that leads group g, or none; a warden is borne now.
+func (p *planner) leaderOf(g forest.Tag) int32 {
+	if n := p.nodeOf(g); n != none || p.f.Pid(g).Number() != 1 || !p.hidden(int32(p.f.Pid(g).Namespace)) {
+		return n
+	}
+	p.absent(int32(p.f.Pid(g).Namespace))
+	return p.nodeOf(g)
 }
 
 // birthNamespace is where the parent of the process with the number tag lives:
@@ -314,6 +323,9 @@ func (p *planner) birthNamespace(tag forest.Tag) int32 {
 
 // sessionOfGroup is the session that all members of group g share.
 func (p *planner) sessionOfGroup(g forest.Tag) (forest.Tag, bool) {
+	if g <= 0 {
+		return 0, false
+	}
 	m := p.x.Group(g)
 	if len(m) == 0 {
 		return 0, false
@@ -326,7 +338,7 @@ func (p *planner) found(g forest.Tag) (Ref, bool) {
 	if g == forest.Inherited {
 		return p.nodes[p.holder].groupRef, true
 	}
-	n := p.nodeOf(g)
+	n := p.leaderOf(g)
 	if n == none {
 		if n = p.bearGroupGhost(g); n == none {
 			return noRef, false
@@ -350,6 +362,9 @@ func (p *planner) found(g forest.Tag) (Ref, bool) {
 func (p *planner) bearer(s forest.Tag, ns int32) (int32, bool) {
 	if n, ok := p.members[seat{s, ns}]; ok {
 		return n, true
+	}
+	if p.absent(ns) != none {
+		return none, false
 	}
 	if init := p.initOf(ns); init == none || !p.nodes[init].born {
 		return none, false

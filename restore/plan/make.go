@@ -80,6 +80,9 @@ type planner struct {
 	crews        map[forest.Tag]*crew // by group
 	writers      map[int32]int32      // by namespace: the helper that writes its cursor
 	deadInits    map[int32]int32      // by namespace: the helper that leaves it dead
+	wardens      map[int32]int32      // by namespace: its init, which is outside the forest
+	waited       []int32              // namespaces whose inits wait for somebody outside
+	zombies      []int32              // those
 	holders      map[int32][]Ref      // by init: who took its namespace for children
 
 	opSlab     []Op
@@ -141,6 +144,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		crews:     make(map[forest.Tag]*crew),
 
 		deadInits: make(map[int32]int32),
+		wardens:   make(map[int32]int32),
 		writers:   make(map[int32]int32),
 
 		lastAdoption: noRef, lastUnnamed: noRef, barrier: noRef, stops: noRef, holder: none, beside: none,

@@ -27,8 +27,9 @@ func (p *planner) takeNamespace(i int32) {
 		}
 		return
 	}
+	p.absent(int32(ns))
 	init := p.initOf(int32(ns))
-	if init == none {
+	if init == none && len(p.refusals) == 0 {
 		if init = p.bearDead(int32(ns)); init == none {
 			return
 		}
@@ -71,13 +72,20 @@ func (p *planner) initOf(ns int32) int32 {
 	if n, ok := p.deadInits[ns]; ok {
 		return n
 	}
+	if n, ok := p.wardens[ns]; ok {
+		return n
+	}
 	return p.nodeOf(p.x.Init(int(ns)))
 }
 
 // bearDead makes namespace ns, in which nobody is any more, with an init that
 // ends when everybody has taken the namespace.
 func (p *planner) bearDead(ns int32) int32 {
-	if parent := int32(p.f.Namespaces[ns].Parent); p.initOf(parent) == none && parent != 0 && p.bearDead(parent) == none {
+	parent := int32(p.f.Namespaces[ns].Parent)
+	if p.absent(parent); len(p.refusals) > 0 {
+		return none
+	}
+	if p.initOf(parent) == none && parent != 0 && p.bearDead(parent) == none {
 		return none
 	}
 	d := p.fromOutside(int32(p.f.Namespaces[ns].Parent), "makes a namespace that is left dead")

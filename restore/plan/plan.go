@@ -45,9 +45,12 @@ const (
 	// are born that enter from outside. It ends, unless one of them could
 	// not have another parent.
 	RoleOutsider
+	// RoleWarden is the init of a namespace whose own init is outside the
+	// forest. It holds as long as the forest lives.
+	RoleWarden
 )
 
-var roles = [...]string{"restorer", "task", "holder", "ghost", "helper", "entrant", "outsider"}
+var roles = [...]string{"restorer", "task", "holder", "ghost", "helper", "entrant", "outsider", "warden"}
 
 func (r Role) String() string {
 	if int(r) >= len(roles) {

@@ -86,12 +86,6 @@ var refused = []struct {
 		return root
 	}, edit: func(f *forest.Forest) { f.Namespaces[0].Cursor = 0 },
 		kind: plan.Unsupported, text: "must come from an id cursor"},
-	{name: "namespace between", mode: forest.Subtree, make: func(m machine, root model.TaskID) model.TaskID {
-		init := m.fork(model.Outsider, model.NewPID)
-		m.setns(root, m.fork(init, model.NewPID))
-		m.fork(root, 0)
-		return root
-	}, kind: plan.Unsupported, text: "namespace"},
 	{name: "pid_max of its own", edit: func(f *forest.Forest) { f.Namespaces[0].PidMax = 400 },
 		kind: plan.NotHere, text: "pid_max of its own"},
 	{name: "no number left", make: func(m machine, root model.TaskID) model.TaskID {

@@ -40,7 +40,7 @@ func (t *text) header() {
 		count[t.p.Actors[a].Role]++
 	}
 	parts := []string{plural(count[plan.RoleTask], "task")}
-	for r := plan.RoleHolder; r <= plan.RoleOutsider; r++ {
+	for r := plan.RoleHolder; r <= plan.RoleWarden; r++ {
 		if count[r] > 0 {
 			parts = append(parts, plural(count[r], r.String()))
 		}
