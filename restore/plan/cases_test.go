@@ -229,6 +229,15 @@ var cases = []struct {
 		m.exit(a)
 		m.join(b, 0, init)
 	}},
+	{"an init outside leads a group, and the root has left its own", forest.Subtree, func(m machine, root model.TaskID) {
+		a, b := m.fork(root, 0), m.fork(root, 0)
+		c := m.fork(a, 0)
+		m.exit(a)
+		init := m.fork(c, model.NewPID)
+		m.join(c, init, 0)
+		m.join(b, 0, init)
+		m.join(root, 0, 0)
+	}},
 	{"an init outside leads a group in the root's session", forest.Subtree, func(m machine, root model.TaskID) {
 		m.setsid(root)
 		a, b := m.fork(root, 0), m.fork(root, 0)

@@ -64,7 +64,11 @@ func (p *planner) nextEntrant() {
 
 // fromOutside makes a helper in namespace ns, by the outsider.
 func (p *planner) fromOutside(ns int32, why string) int32 {
-	by := p.outsider()
+	return p.bornOf(p.outsider(), ns, why)
+}
+
+// bornOf makes a helper in namespace ns, by by.
+func (p *planner) bornOf(by, ns int32, why string) int32 {
 	h := p.helper(RoleHelper, ns, 0, why)
 	hn := &p.nodes[h]
 	hn.session, hn.group = p.now(by).curSession, p.now(by).curGroup

@@ -48,7 +48,11 @@ func (p *planner) bearWarden(ns int32) int32 {
 	tag := p.x.Init(int(ns))
 	s, grouped := p.sessionOfGroup(tag)
 	if !grouped || s == forest.Inherited {
-		h := p.fromOutside(parent, "makes "+why)
+		by := p.outsider()
+		if p.holderLeads {
+			by = p.holder // what is inherited is led by that
+		}
+		h := p.bornOf(by, parent, "makes "+why)
 		p.joinUser(h, owner)
 		p.addWarden(h, ns, tag, why, Parent)
 		return none
