@@ -212,7 +212,7 @@ var odd = []testforest.Sample{
 }
 
 // open are those of odd that may be refused yet.
-var open = []string{"clone-parent-exit-signal", "subtree-hole"}
+var open = []string{"clone-parent-exit-signal"}
 
 // TestExactOrRefused: whatever a forest is like, it comes back exactly or is
 // refused with the reason, and then no image is left.
