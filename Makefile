@@ -66,15 +66,17 @@ bench: ## dump against ps, restore against a bare loop of clone3, as root
 
 N ?=
 
+# SEED is of differential, prove and soak; with FOR=30m the first and the last end
+# by then, with the counts so far.
 differential: ## the kernel model against this kernel, as root: N=5000 histories
-	go test ./internal/reenact -count=1 -v -timeout 0 -run '^(TestKernel|TestScripts)$$' -kernel.n $(or $(N),5000) $(if $(SEED),-kernel.seed $(SEED))
+	go test ./internal/reenact -count=1 -v -timeout 0 -run '^(TestKernel|TestScripts)$$' -kernel.n $(or $(N),5000) $(if $(SEED),-kernel.seed $(SEED)) $(if $(FOR),-kernel.for $(FOR))
 
 prove: ## plans of N=1000000 random forests, run in the model; all small ones
 	go test ./restore/plan -count=1 -v -timeout 0 -run '^(TestProve|TestExhaust)$$' -exhaust.more 1 \
 		-prove.n $(or $(N),1000000) $(if $(SEED),-prove.seed $(SEED))
 
 soak: ## N=2000 random forests there and back on this kernel, as root
-	go test ./internal/e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.n $(or $(N),2000) $(if $(SEED),-soak.seed $(SEED))
+	go test ./internal/e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.n $(or $(N),2000) $(if $(SEED),-soak.seed $(SEED)) $(if $(FOR),-soak.for $(FOR))
 
 generate: ## rebuild the BPF objects and the stub with Debian 12's clang
 	MAKEFLAGS=-B go generate ./bpf ./restore/stub
