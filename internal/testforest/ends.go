@@ -5,7 +5,6 @@ package testforest
 import (
 	"errors"
 	"fmt"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -32,11 +31,10 @@ func exit(nr int64) func(*Forest, *actor, []string) error {
 
 // end waits until the task is on its way out, and all others are at rest.
 func (f *Forest) end(a *actor) error {
-	for deadline := time.Now().Add(patience); a.phase() < leaves; {
-		if time.Now().After(deadline) {
+	for w := newWaiting(); a.phase() < leaves; {
+		if !w.pause() {
 			return fmt.Errorf("task %d does not end", a.tid)
 		}
-		time.Sleep(20 * time.Microsecond)
 	}
 	return f.settle()
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -163,17 +162,15 @@ func (f *Forest) Kill() error {
 // until it has none.
 func (f *Forest) reapAll() error {
 	outside := f.actors[outsideName]
-	for deadline := time.Now().Add(patience); ; {
+	for w := newWaiting(); ; {
 		n, err := outside.call(unix.SYS_WAIT4, -1, 0, unix.WNOHANG|unix.WALL)
 		switch {
 		case errors.Is(err, unix.ECHILD):
 			return nil
 		case err != nil:
 			return fmt.Errorf("reap: %w", err)
-		case n == 0 && time.Now().After(deadline):
+		case n == 0 && !w.pause():
 			return fmt.Errorf("a child of task %d does not end though it was killed", outside.tid)
-		case n == 0:
-			time.Sleep(200 * time.Microsecond)
 		}
 	}
 }

@@ -120,15 +120,35 @@ func (a *actor) alive() bool {
 // rest waits until the task has done all that the kernel asked of it, so that
 // what a test reads next does not change under it.
 func (a *actor) rest() (phase, error) {
-	for deadline := time.Now().Add(patience); ; {
+	for w := newWaiting(); ; {
 		if p := a.phase(); p != busy {
 			return p, nil
 		}
-		if time.Now().After(deadline) {
+		if !w.pause() {
 			return busy, fmt.Errorf("%s (task %d) does not come to rest", a.name, a.tid)
 		}
-		time.Sleep(20 * time.Microsecond)
 	}
+}
+
+// waiting looks again and again, ever less often: on a busy machine the looks
+// would take the time that the task needs.
+type waiting struct {
+	deadline time.Time
+	next     time.Duration
+}
+
+func newWaiting() *waiting {
+	return &waiting{time.Now().Add(patience), 20 * time.Microsecond}
+}
+
+// pause sleeps, or reports false when patience is over.
+func (w *waiting) pause() bool {
+	if time.Now().After(w.deadline) {
+		return false
+	}
+	time.Sleep(w.next)
+	w.next = min(2*w.next, 2*time.Millisecond)
+	return true
 }
 
 // Ended reports whether a task has come to its end: it is a zombie, or gone.
