@@ -45,6 +45,9 @@ zombies, and the numbers that only a group or a session still holds.
 
 If PID is the init of a pid namespace other than this one, all of that
 namespace is dumped (--container); else PID and its descendants (--subtree).
+7@NAMESPACE is process 7 of another pid namespace, @NAMESPACE its init;
+NAMESPACE is an inode, pid:[N], a path as /proc/1/ns/pid, or the id of a
+container or the beginning of it.
 
 The target goes on running and does not notice. The dump looks twice and
 counts forks, exits and the like meanwhile; if anything changed it looks
@@ -65,6 +68,7 @@ since knows: with --history the image says it too, and a restore goes the same
 way where it can. A history of another boot or of other processes is refused,
 and one that what is there contradicts is left out, with a warning.`,
 		Example: `  pidgraft dump -o web.img 4711
+  pidgraft dump -o web.img @3f2a9c         # a container by its id
   pidgraft dump 4711 | ssh elsewhere pidgraft restore -d -
   pidgraft dump --subtree -o build.img $$
   pidgraft dump --why-not 4711`,
@@ -77,8 +81,7 @@ and one that what is there contradicts is left out, with a warning.`,
 			if len(args) != 1 {
 				return fmt.Errorf("one PID is wanted, not %d arguments", len(args))
 			}
-			_, err := parsePID(args[0])
-			return err
+			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			pid, err := parsePID(args[0])

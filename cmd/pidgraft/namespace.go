@@ -256,6 +256,27 @@ func initOf(inode uint64) (int, error) {
 	return found, nil
 }
 
+// numberOf is the number here of the process that is nr in a pid namespace.
+func numberOf(nr int, inode uint64) (int, error) {
+	if nr == 1 {
+		return initOf(inode)
+	}
+	found := 0
+	err := eachProcess(func(pid int) bool {
+		if is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid)); err != nil || is != inode {
+			return false
+		}
+		if numbers := nspid(pid); len(numbers) > 0 && numbers[len(numbers)-1] == strconv.Itoa(nr) {
+			found = pid
+		}
+		return found != 0
+	})
+	if err == nil && found == 0 {
+		err = fmt.Errorf("%d in pid namespace %d: %w", nr, inode, loader.ErrNoProcess)
+	}
+	return found, err
+}
+
 // nspid are the numbers of a process, the reader's namespace's first.
 func nspid(pid int) []string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

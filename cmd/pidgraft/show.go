@@ -41,7 +41,8 @@ func showCommand() *cobra.Command {
 		Use:   "show [flags] IMAGE|pid:N|-",
 		Short: "Show a process forest",
 		Long: `Show the forest in an image, on standard input (-), or below a live process
-(pid:N; all of its pid namespace if N is the init of one).
+(pid:N; all of its pid namespace if N is the init of one). N is as in pidgraft
+dump: pid:@3f2a9c is a container.
 
 In the tree each task has its chain of numbers, outermost namespace first:
 20/1 is number 20 in the root namespace and 1 in the one below. {9} is a

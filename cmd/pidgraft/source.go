@@ -102,7 +102,7 @@ func producer() forest.Producer {
 }
 
 // source is an operand of show, diff and restore: an image by its name, "-"
-// for one on standard input, or pid:N for a live target.
+// for one on standard input, or pid:N for a live target, N as parsePID takes it.
 type source string
 
 const pidPrefix = "pid:"
@@ -139,12 +139,30 @@ func (s source) pid() (int, error) {
 	return parsePID(strings.TrimPrefix(string(s), pidPrefix))
 }
 
+// parsePID reads what names a process: its number here; N@NAMESPACE, its number in
+// another pid namespace; or @NAMESPACE, the init of one. NAMESPACE is what --ns
+// takes or the id of a container.
 func parsePID(arg string) (int, error) {
-	pid, err := strconv.Atoi(arg)
-	if err != nil || pid <= 0 || pid > forest.MaxNumber {
-		return 0, usageError{fmt.Errorf("%q is not a pid: give the number of a process in this pid namespace", arg)}
+	number, where, elsewhere := strings.Cut(arg, "@")
+	if elsewhere && number == "" {
+		number = "1"
 	}
-	return pid, nil
+	pid, err := strconv.Atoi(number)
+	if err != nil || pid <= 0 || pid > forest.MaxNumber {
+		return 0, usageError{fmt.Errorf("%q is not a pid: give the number of a process in this pid namespace, N@NAMESPACE or @CONTAINER", arg)}
+	}
+	if !elsewhere {
+		return pid, nil
+	}
+	own, err := inodeOf("/proc/self/ns/pid")
+	if err != nil {
+		return 0, err
+	}
+	inode, err := parseWhere(where, own)
+	if err != nil {
+		return 0, err
+	}
+	return numberOf(pid, inode)
 }
 
 // read takes or reads the forest. like, if not nil, says in which mode a live
