@@ -61,8 +61,8 @@ demo: build ## dump, kill and restore a forest and a container, as root
 
 test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
 
-bench: ## dump against ps, restore against a bare loop of clone3, as root
-	go run ./internal/bench
+bench: ## dump against ps, restore against a bare loop of clone3, what an audit costs, as root: RUN=audit
+	go run ./internal/bench $(RUN)
 
 N ?=
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
@@ -90,7 +91,12 @@ func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.Pro
 	if err != nil {
 		return nil, err
 	}
-	points, err := opts.Source.prepare(spec, l.types)
+	types := l.types
+	if opts.Source == Fentry {
+		// All of the kernel's types are looked at: 7 MiB that are not kept.
+		types = btf.NewCache()
+	}
+	points, err := opts.Source.prepare(spec, types)
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +115,12 @@ func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.Pro
 	}
 	// Not l.kernel: that may have no more than the other object names, and what
 	// is not there reads as what this kernel does not have.
-	kernel, err := kernelTypes(spec, opts.Types, l.types)
+	kernel, err := kernelTypes(spec, opts.Types, types)
 	if err != nil {
 		return nil, err
 	}
 	s.coll, err = loadCollection(spec, ebpf.CollectionOptions{
-		Cache:    l.types,
+		Cache:    types,
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
 	})
 	return points, err
