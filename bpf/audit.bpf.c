@@ -2,9 +2,8 @@
 //go:build ignore
 
 /*
- * The auditor's event sources. raw_tp, as in watch.h: no trampoline is needed,
- * it attaches by name alone, and it is the same from 5.10 on. fexit, where there
- * are trampolines.
+ * The auditor's event source. raw_tp, as in watch.h: no trampoline is needed,
+ * it attaches by name alone, and it is the same from 5.10 on.
  */
 
 #include "kernel_audit.h"
@@ -13,6 +12,5 @@
 #include "lookup.h"
 #include "emit_event.h"
 #include "hooks.h"
-#include "trampolines.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -23,9 +23,9 @@ func diffCommand() *cobra.Command {
 		Use:   "diff [flags] A B",
 		Short: "Say in words how two process forests differ",
 		Long: `Say in words what is not the same in forest B as it was in A, a line each;
-nothing if they are the same. Each is an image, - for one on standard input,
-or pid:N for a live process, which is then taken in the way the other was,
-with CAP_BPF and CAP_PERFMON.
+nothing if they are the same. Each is an image or a checkpoint of CRIU, - for
+one on standard input, or pid:N for a live process, which is then taken in the
+way the other was, with CAP_BPF and CAP_PERFMON.
 
 The same means what it means to a restore: every number at every level,
 processes, threads, groups, sessions, parents and their order, zombies and

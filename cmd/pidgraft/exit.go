@@ -13,6 +13,7 @@ import (
 	"github.com/pidgraft/pidgraft/collector"
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/image/criu"
 	"github.com/pidgraft/pidgraft/loader"
 	"github.com/pidgraft/pidgraft/restore"
 )
@@ -64,6 +65,14 @@ func (e refusedError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// lossError is what a conversion would lose, all of it.
+type lossError struct {
+	what string
+	lost []string
+}
+
+func (e lossError) Error() string { return e.what + "\n" + strings.Join(e.lost, "\n") }
+
 // endedError is a target that was there and is gone.
 type endedError struct{ error }
 
@@ -89,11 +98,12 @@ func exitCode(err error) int {
 	case errors.As(err, new(*restore.CannotRunError)), isAny(err, fs.ErrPermission,
 		loader.ErrNotPermitted, loader.ErrNoBTF, loader.ErrUnsupported, loader.ErrNotVisible):
 		return exitCannotRun
-	case isAny(err, image.ErrTruncated, collector.ErrChanged),
+	case isAny(err, image.ErrTruncated, criu.ErrTruncated, collector.ErrChanged),
 		errors.As(err, new(*image.AbortedError)):
 		return exitIncomplete
-	case errors.As(err, new(refusedError)), errors.As(err, new(*restore.TakenError)), isAny(err, collector.ErrRefused),
-		errors.As(err, new(*image.Error)), errors.As(err, new(*forest.Invalid)):
+	case errors.As(err, new(refusedError)), errors.As(err, new(lossError)), errors.As(err, new(*restore.TakenError)),
+		isAny(err, collector.ErrRefused, criu.ErrRoot),
+		errors.As(err, new(*image.Error)), errors.As(err, new(*criu.Error)), errors.As(err, new(*forest.Invalid)):
 		return exitRefused
 	}
 	return exitIncomplete
@@ -120,11 +130,13 @@ func hint(cmd *cobra.Command, err error) string {
 		return "Try --freeze, which stops the target for the moment, or more --retries."
 	case errors.Is(err, collector.ErrChanged):
 		return "Try again, or dump it with --freeze and use the image."
+	case errors.As(err, new(lossError)):
+		return "To convert the rest all the same: --lossy."
 	case errors.As(err, new(refusedError)) && dumping:
 		return "To write an image all the same, marked as such: --inexact."
 	case errors.As(err, new(*restore.TakenError)):
 		return "Restore into a new pid namespace, or take other numbers: --pids=any."
-	case errors.Is(err, image.ErrTruncated), errors.As(err, new(*image.AbortedError)):
+	case isAny(err, image.ErrTruncated, criu.ErrTruncated), errors.As(err, new(*image.AbortedError)):
 		return "There is nothing in it to restore: dump again."
 	}
 	return missing(cmd, err)

@@ -99,7 +99,7 @@ func rootCommand() *cobra.Command {
 			return silent(exitUsage)
 		},
 	}
-	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), psCommand(), mapCommand(),
+	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), convertCommand(), psCommand(), mapCommand(),
 		auditCommand(), checkCommand(), doctorCommand(), versionCommand())
 	for _, c := range append(root.Commands(), root) {
 		c.SetUsageTemplate(strings.TrimRight(c.UsageTemplate(), "\n") + "\n" + exitCodes)

@@ -28,8 +28,8 @@ func planCommand() *cobra.Command {
 		Short: "Show how a forest would be rebuilt",
 		Long: `Show how restore would rebuild a forest: who forks whom and at which step, why
 each helper is there, and every step in one order that is possible, with the
-steps that it waits for. Nothing is made. A live process takes CAP_BPF and
-CAP_PERFMON.
+steps that it waits for. Nothing is made. It takes an image, a checkpoint of
+CRIU, or with CAP_BPF and CAP_PERFMON a live process.
 
 --explain tells everything about one task: who makes it and how that gives it
 its parent and session, what it does, which helpers have to do with it, what

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/image"
-	"github.com/pidgraft/pidgraft/internal/churn"
 	"github.com/pidgraft/pidgraft/internal/leak"
 	"github.com/pidgraft/pidgraft/internal/schematest"
 	"github.com/pidgraft/pidgraft/internal/testforest"
@@ -23,13 +22,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(leak.Checked(m, churn.Close, testforest.Close), map[string]func(){"pidgraft": main})
+	testscript.Main(leak.Checked(m, testforest.Close), map[string]func(){"pidgraft": main})
 }
 
 // The scripts read as the manual: each shows what a command does and how it
 // fails. Those that need privileges begin with [!root] skip.
 func TestScripts(t *testing.T) {
 	images, err := filepath.Abs("../../image/testdata/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkpoints, err := filepath.Abs("../../image/criu/testdata/golden")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +47,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("IMAGES", images)
+			e.Setenv("CHECKPOINTS", checkpoints)
 			e.Setenv("SCHEMAS", schemas)
 			e.Setenv("TERM", "xterm")
 			e.Values[forestsKey{}] = map[string]*testforest.Forest{}

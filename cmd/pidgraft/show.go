@@ -42,7 +42,9 @@ func showCommand() *cobra.Command {
 		Short: "Show a process forest",
 		Long: `Show the forest in an image, on standard input (-), or below a live process
 (pid:N; all of its pid namespace if N is the init of one). N is as in pidgraft
-dump: pid:@3f2a9c is a container.
+dump: pid:@3f2a9c is a container. Where an image is wanted, a checkpoint of CRIU
+will do, too: a directory of its images, or an archive that the kubelet, CRI-O or
+Podman made (see pidgraft convert).
 
 In the tree each task has its chain of numbers, outermost namespace first:
 20/1 is number 20 in the root namespace and 1 in the one below. {9} is a

@@ -3,10 +3,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -18,6 +18,7 @@ import (
 	"github.com/pidgraft/pidgraft/collector"
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/image/criu"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
@@ -103,35 +104,71 @@ func producer() forest.Producer {
 
 // source is an operand of show, diff and restore: an image by its name, "-"
 // for one on standard input, or pid:N for a live target, N as parsePID takes it.
+// An image is one of pidgraft, or a checkpoint of CRIU: a directory of images, or
+// an archive.
 type source string
 
 const pidPrefix = "pid:"
 
 func (s source) isLive() bool { return strings.HasPrefix(string(s), pidPrefix) }
 
-// readImage reads an image and warns of what in it is not understood.
+// readImage reads an image of either kind.
 func (s source) readImage() (*forest.Forest, error) {
+	f, _, err := s.readAnyImage()
+	return f, err
+}
+
+// readAnyImage reads an image, says whether it is CRIU's, and warns of what in it
+// is not understood.
+func (s source) readAnyImage() (f *forest.Forest, criusOwn bool, err error) {
 	in := os.Stdin
 	if s == "-" {
 		if isTerminal(in) {
-			return nil, usageError{errors.New("standard input is a terminal, not an image")}
+			return nil, false, usageError{errors.New("standard input is a terminal, not an image")}
 		}
 	} else {
-		var err error
 		if in, err = os.Open(string(s)); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		defer in.Close()
 	}
-	d := image.NewDecoder(bufio.NewReaderSize(in, 1<<16))
-	f, err := d.Decode()
+	if info, err := in.Stat(); err == nil && info.IsDir() {
+		f, err = readCRIUDirectory(in.Name())
+		return f, true, s.errorOf(err)
+	}
+	packing, r := criu.Sniff(in)
+	if packing != criu.NotArchive {
+		// Memory in an archive need not be read to be skipped.
+		if _, err := in.Seek(0, io.SeekStart); err == nil {
+			r = in
+		}
+		f, err = criu.ReadArchive(r, packing)
+		return f, true, s.errorOf(err)
+	}
+	d := image.NewDecoder(r)
+	f, err = d.Decode()
 	for _, w := range d.Warnings() {
 		fmt.Fprintf(os.Stderr, "pidgraft: warning: %s: %s\n", s, w)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s, err)
+	return f, false, s.errorOf(err)
+}
+
+// errorOf names the source of an error.
+func (s source) errorOf(err error) error {
+	if err == nil {
+		return nil
 	}
-	return f, nil
+	return fmt.Errorf("%s: %w", s, err)
+}
+
+// readCRIUDirectory reads images of CRIU. A link in there does not lead out.
+func readCRIUDirectory(dir string) (*forest.Forest, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return criu.Read(root.FS())
 }
 
 // pid is N of pid:N.

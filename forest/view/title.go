@@ -27,7 +27,11 @@ func taken(f *forest.Forest) string {
 	if p := f.Producer; p.Release != "" {
 		where = fmt.Sprintf(" on Linux %s (%s)", forest.Escape(p.Release), forest.Escape(p.Machine))
 	}
-	return fmt.Sprintf("taken %s%s, %s", time.Unix(0, f.Producer.Time).UTC().Format(time.RFC3339), where, how)
+	when := time.Unix(0, f.Producer.Time).UTC().Format(time.RFC3339)
+	if p := f.Producer; p.Time == 0 && p.Tool != "" { // it was not told
+		when = "by " + forest.Escape(p.Tool)
+	}
+	return fmt.Sprintf("taken %s%s, %s", when, where, how)
 }
 
 func inexact(why string) string { return "cannot be rebuilt exactly: " + forest.Escape(why) }

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/image/criu"
+)
+
+type converting struct {
+	from, to *choice
+	out      output
+	compress bool
+	lossy    bool
+	types    types
+}
+
+func convertCommand() *cobra.Command {
+	formats := []string{"criu"}
+	c := &converting{from: &choice{of: formats}, to: &choice{of: formats}}
+	cmd := &cobra.Command{
+		Use:   "convert [flags] --from=criu DIR|ARCHIVE|-  |  --to=criu -o DIR IMAGE|pid:N|-",
+		Short: "Make an image of a CRIU checkpoint, or the reverse",
+		Long: `Make an image of what CRIU dumped, or images of CRIU of a forest.
+
+--from=criu takes a directory of CRIU's images, or a checkpoint archive as the
+kubelet, CRI-O and Podman make it: a tar, plain or compressed by gzip or zstd.
+So do show, diff, plan and restore without a conversion.
+
+--to=criu writes a directory, which must be new or empty, with what CRIU's
+images say about processes: inventory, pstree, ids, core and userns. crit and
+others read it; as there is no memory and no file in it, CRIU restores nothing
+of it.
+
+CRIU has words for less than an image holds: one pid namespace, no stop that
+was reported, no id cursor, and so on; docs/convert.md lists it. What would be
+lost is listed and the conversion refused, unless --lossy is given, which
+lists it and goes on. Not counted are start times, inodes and where an image
+comes from.`,
+		Example: `  pidgraft convert --from=criu -o web.img /var/lib/checkpoints/web
+  pidgraft convert --from=criu checkpoint-web.tar | pidgraft show -
+  pidgraft convert --to=criu -o web.criu web.img && crit x web.criu ps`,
+		Annotations: overhead("None but for its own time and memory, about 0.1 ms for a task to read and to write one, and two files for each in a directory; of a live " +
+			"process also that of pidgraft-dump(1) without the planning. Of an archive it reads all, memory included, unless it is a " +
+			"file and not compressed."),
+		Args: wantArgs(1, "what to convert"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			return c.run(ctx, source(args[0]))
+		},
+	}
+	flags := cmd.Flags()
+	flags.Var(c.from, "from", "what it is: `criu`")
+	flags.Var(c.to, "to", "what it is to be: `criu`")
+	flags.StringVarP(&c.out.path, "output", "o", "-", "write to `FILE`, with --to=criu to a directory; - is standard output")
+	flags.BoolVarP(&c.out.force, "force", "f", false, "replace FILE if it exists")
+	flags.BoolVar(&c.compress, "compress", false, "compress the image with zstd; what reads images takes both")
+	flags.BoolVar(&c.lossy, "lossy", false, "convert what can be, and list what is lost")
+	c.types.flag(cmd)
+	return cmd
+}
+
+func (c *converting) run(ctx context.Context, from source) error {
+	switch {
+	case (c.from.value == "") == (c.to.value == ""):
+		return usageError{errors.New("either --from=criu or --to=criu is wanted")}
+	case c.from.value != "":
+		return c.fromCRIU(from)
+	}
+	return c.toCRIU(ctx, from)
+}
+
+// fromCRIU makes an image.
+func (c *converting) fromCRIU(from source) error {
+	if from.isLive() {
+		return usageError{fmt.Errorf("%s is alive, and no checkpoint of CRIU: pidgraft dump %s", from, from[len(pidPrefix):])}
+	}
+	if err := c.out.check(); err != nil {
+		return err
+	}
+	encoded, err := c.encodeCRIU(from)
+	if err == nil {
+		var d *draft
+		if d, err = c.out.draft(encoded); err == nil {
+			defer d.discard()
+			return d.publish(c.out.force)
+		}
+	}
+	c.out.abort(err)
+	return err
+}
+
+// encodeCRIU reads a checkpoint, and is its image.
+func (c *converting) encodeCRIU(from source) ([]byte, error) {
+	f, criusOwn, err := from.readAnyImage()
+	if err != nil {
+		return nil, err
+	}
+	if !criusOwn {
+		return nil, usageError{fmt.Errorf("%s is an image of pidgraft already", from)}
+	}
+	if err := c.loses("it does not say all that an image wants to know:", f.Inexact); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	write := image.Write
+	if c.compress {
+		write = image.WriteCompressed
+	}
+	err = write(&b, f)
+	return b.Bytes(), err
+}
+
+// toCRIU makes a directory.
+func (c *converting) toCRIU(ctx context.Context, from source) error {
+	switch {
+	case c.out.path == "-":
+		return usageError{errors.New("-o DIR is wanted: images of CRIU are many files")}
+	case c.out.force:
+		return usageError{errors.New("--force is for a file; a directory must be new or empty")}
+	case c.compress:
+		return usageError{errors.New("--compress is for an image of pidgraft; CRIU's are not compressed")}
+	}
+	mode, err := checkDirectory(c.out.path)
+	if err != nil {
+		return err
+	}
+	t, err := c.types.read()
+	if err != nil {
+		return err
+	}
+	var f *forest.Forest
+	if from.isLive() {
+		f, err = from.read(ctx, nil, t)
+	} else {
+		var criusOwn bool
+		if f, criusOwn, err = from.readAnyImage(); criusOwn && err == nil {
+			err = usageError{fmt.Errorf("%s is CRIU's already", from)}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	files, lost, err := criu.Write(f)
+	if err != nil {
+		return from.errorOf(err)
+	}
+	if err := c.loses("images of CRIU do not say all of it; this would be lost:", lost); err != nil {
+		return err
+	}
+	return writeDirectory(ctx, c.out.path, mode, files)
+}
+
+// loses refuses a loss, or only lists it.
+func (c *converting) loses(what string, lost []string) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	if !c.lossy {
+		return lossError{what, lost}
+	}
+	for _, l := range lost {
+		if _, err := fmt.Fprintf(os.Stderr, "pidgraft convert: lost: %s\n", l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDirectory finds out early what would stop a directory from being written,
+// and with which mode it is to be.
+func checkDirectory(path string) (fs.FileMode, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = os.Stat(filepath.Dir(path))
+		return 0o700, err
+	case err != nil:
+		return 0, err
+	case !info.IsDir():
+		return 0, usageError{fmt.Errorf("%s is no directory", path)}
+	}
+	d, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	switch _, err := d.Readdirnames(1); {
+	case errors.Is(err, io.EOF):
+		return info.Mode().Perm(), nil
+	case err != nil:
+		return 0, err
+	}
+	return 0, notEmpty(path)
+}
+
+func notEmpty(path string) error {
+	return usageError{fmt.Errorf("%s is not empty: give a new or an empty directory", path)}
+}
+
+// writeDirectory makes a directory that appears whole or not at all. Until it is
+// all on the disk it has a temporary name beside its own. It takes the place of
+// an empty one, never of another.
+func writeDirectory(ctx context.Context, path string, mode fs.FileMode, files []criu.File) (err error) {
+	path = filepath.Clean(path)
+	parent := filepath.Dir(path)
+	dir, err := os.MkdirTemp(parent, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	for _, f := range files {
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted: %w", ctx.Err())
+		}
+		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(dir, mode); err != nil {
+		return err
+	}
+	// At once: a file for each task, synced one by one, takes minutes.
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = unix.Syncfs(int(d.Fd()))
+	if err := errors.Join(err, d.Close()); err != nil {
+		return &fs.PathError{Op: "sync", Path: dir, Err: err}
+	}
+	// Not os.Rename, which refuses any directory.
+	if err := unix.Rename(dir, path); errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return notEmpty(path)
+	} else if err != nil {
+		return &fs.PathError{Op: "rename", Path: path, Err: err}
+	}
+	return syncDir(parent)
+}
