@@ -146,7 +146,7 @@ func TestDocs(t *testing.T) {
 				b.WriteString(block.before + "```console\n")
 				for _, s := range block.steps {
 					lines := strings.SplitAfter(s.command, "\n")
-				b.WriteString("$ " + strings.Join(lines[:len(lines)-1], "> ") + s.output)
+					b.WriteString("$ " + strings.Join(lines[:len(lines)-1], "> ") + s.output)
 				}
 				b.WriteString("```\n")
 			}
