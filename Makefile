@@ -61,8 +61,8 @@ demo: build ## dump, kill and restore a forest and a container, as root
 
 test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
 
-bench: ## dump against ps, restore against a bare loop of clone3, as root
-	go run ./internal/bench
+bench: ## dump against ps, restore against a bare loop of clone3, what an audit costs, as root: RUN=audit
+	go run ./internal/bench $(RUN)
 
 N ?=
 
@@ -77,6 +77,20 @@ prove: ## plans of N=1000000 random forests, run in the model; all small ones
 
 soak: ## N=2000 random forests there and back on this kernel, as root
 	go test ./internal/e2e -count=1 -v -timeout 0 -run '^TestSoak$$' -soak.n $(or $(N),2000) $(if $(SEED),-soak.seed $(SEED)) $(if $(FOR),-soak.for $(FOR))
+
+FOR ?=
+
+audit-state: ## the audited state against snapshots under freeze, as root: FOR=10m, N=1000 moments
+	go test ./audit/source -count=1 -v -timeout 0 -run '^TestStateIsTheKernels$$' -audit.for $(or $(FOR),10m) -audit.moments $(or $(N),1000)
+
+audit-loss: ## losses of 1/100, 1/10 and a stalled reader, healed, as root: FOR=3m
+	go test ./audit/source -count=1 -v -timeout 0 -run '^TestLossIsHealed$$' -audit.for $(or $(FOR),3m)
+
+audit-hidden: ## no false alarm beside 2,000 births a second, as root: FOR=10m, twice
+	go test ./audit/source -count=1 -v -timeout 0 -run '^(TestHidden|TestNoFalseAlarms)$$' -audit.for $(or $(FOR),10m)
+
+audit-soak: ## the memory of an audit of a busy namespace, as root: FOR=1h
+	go test ./cmd/pidgraft -count=1 -v -timeout 0 -run '^TestAuditSoak$$' -audit.soak $(or $(FOR),1h)
 
 generate: ## rebuild the BPF objects and the stub with Debian 12's clang
 	MAKEFLAGS=-B go generate ./bpf ./restore/stub
@@ -121,4 +135,4 @@ vulncheck: ## known vulnerabilities in what is used, where their list can be had
 clean: ## remove what was built
 	rm -rf pidgraft dist
 
-.PHONY: help build install uninstall packages demo test bench differential prove soak generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean
+.PHONY: help build install uninstall packages demo test bench differential prove soak audit-state audit-loss audit-hidden audit-soak generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean

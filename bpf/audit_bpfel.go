@@ -44,20 +44,26 @@ type AuditTarget struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	AuditMapCounters      = "counters"
-	AuditMapEvents        = "events"
-	AuditMapLeaving       = "leaving"
-	AuditProgAuditBirth   = "audit_birth"
-	AuditProgAuditExec    = "audit_exec"
-	AuditProgAuditExit    = "audit_exit"
-	AuditProgAuditFree    = "audit_free"
-	AuditProgAuditRefresh = "audit_refresh"
-	AuditProgAuditSyscall = "audit_syscall"
-	AuditVarCompat        = "compat"
-	AuditVarDropOneIn     = "drop_one_in"
-	AuditVarEventLayout   = "event_layout"
-	AuditVarNative        = "native"
-	AuditVarTarget        = "target"
+	AuditMapCounters         = "counters"
+	AuditMapEvents           = "events"
+	AuditMapLeaving          = "leaving"
+	AuditProgAuditAttached   = "audit_attached"
+	AuditProgAuditBirth      = "audit_birth"
+	AuditProgAuditChanged    = "audit_changed"
+	AuditProgAuditControlled = "audit_controlled"
+	AuditProgAuditEntered    = "audit_entered"
+	AuditProgAuditExec       = "audit_exec"
+	AuditProgAuditExit       = "audit_exit"
+	AuditProgAuditFree       = "audit_free"
+	AuditProgAuditRefresh    = "audit_refresh"
+	AuditProgAuditSyscall    = "audit_syscall"
+	AuditProgAuditUnshared   = "audit_unshared"
+	AuditVarChangePidHasPids = "change_pid_has_pids"
+	AuditVarCompat           = "compat"
+	AuditVarDropOneIn        = "drop_one_in"
+	AuditVarEventLayout      = "event_layout"
+	AuditVarNative           = "native"
+	AuditVarTarget           = "target"
 )
 
 // LoadAudit returns the embedded CollectionSpec for Audit.
@@ -102,12 +108,17 @@ type AuditSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AuditProgramSpecs struct {
-	AuditBirth   *ebpf.ProgramSpec `ebpf:"audit_birth"`
-	AuditExec    *ebpf.ProgramSpec `ebpf:"audit_exec"`
-	AuditExit    *ebpf.ProgramSpec `ebpf:"audit_exit"`
-	AuditFree    *ebpf.ProgramSpec `ebpf:"audit_free"`
-	AuditRefresh *ebpf.ProgramSpec `ebpf:"audit_refresh"`
-	AuditSyscall *ebpf.ProgramSpec `ebpf:"audit_syscall"`
+	AuditAttached   *ebpf.ProgramSpec `ebpf:"audit_attached"`
+	AuditBirth      *ebpf.ProgramSpec `ebpf:"audit_birth"`
+	AuditChanged    *ebpf.ProgramSpec `ebpf:"audit_changed"`
+	AuditControlled *ebpf.ProgramSpec `ebpf:"audit_controlled"`
+	AuditEntered    *ebpf.ProgramSpec `ebpf:"audit_entered"`
+	AuditExec       *ebpf.ProgramSpec `ebpf:"audit_exec"`
+	AuditExit       *ebpf.ProgramSpec `ebpf:"audit_exit"`
+	AuditFree       *ebpf.ProgramSpec `ebpf:"audit_free"`
+	AuditRefresh    *ebpf.ProgramSpec `ebpf:"audit_refresh"`
+	AuditSyscall    *ebpf.ProgramSpec `ebpf:"audit_syscall"`
+	AuditUnshared   *ebpf.ProgramSpec `ebpf:"audit_unshared"`
 }
 
 // AuditMapSpecs contains maps before they are loaded into the kernel.
@@ -123,11 +134,12 @@ type AuditMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AuditVariableSpecs struct {
-	Compat      *ebpf.VariableSpec `ebpf:"compat"`
-	DropOneIn   *ebpf.VariableSpec `ebpf:"drop_one_in"`
-	EventLayout *ebpf.VariableSpec `ebpf:"event_layout"`
-	Native      *ebpf.VariableSpec `ebpf:"native"`
-	Target      *ebpf.VariableSpec `ebpf:"target"`
+	ChangePidHasPids *ebpf.VariableSpec `ebpf:"change_pid_has_pids"`
+	Compat           *ebpf.VariableSpec `ebpf:"compat"`
+	DropOneIn        *ebpf.VariableSpec `ebpf:"drop_one_in"`
+	EventLayout      *ebpf.VariableSpec `ebpf:"event_layout"`
+	Native           *ebpf.VariableSpec `ebpf:"native"`
+	Target           *ebpf.VariableSpec `ebpf:"target"`
 }
 
 // AuditObjects contains all objects after they have been loaded into the kernel.
@@ -167,33 +179,44 @@ func (m *AuditMaps) Close() error {
 //
 // It can be passed to LoadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AuditVariables struct {
-	Compat      *ebpf.Variable `ebpf:"compat"`
-	DropOneIn   *ebpf.Variable `ebpf:"drop_one_in"`
-	EventLayout *ebpf.Variable `ebpf:"event_layout"`
-	Native      *ebpf.Variable `ebpf:"native"`
-	Target      *ebpf.Variable `ebpf:"target"`
+	ChangePidHasPids *ebpf.Variable `ebpf:"change_pid_has_pids"`
+	Compat           *ebpf.Variable `ebpf:"compat"`
+	DropOneIn        *ebpf.Variable `ebpf:"drop_one_in"`
+	EventLayout      *ebpf.Variable `ebpf:"event_layout"`
+	Native           *ebpf.Variable `ebpf:"native"`
+	Target           *ebpf.Variable `ebpf:"target"`
 }
 
 // AuditPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AuditPrograms struct {
-	AuditBirth   *ebpf.Program `ebpf:"audit_birth"`
-	AuditExec    *ebpf.Program `ebpf:"audit_exec"`
-	AuditExit    *ebpf.Program `ebpf:"audit_exit"`
-	AuditFree    *ebpf.Program `ebpf:"audit_free"`
-	AuditRefresh *ebpf.Program `ebpf:"audit_refresh"`
-	AuditSyscall *ebpf.Program `ebpf:"audit_syscall"`
+	AuditAttached   *ebpf.Program `ebpf:"audit_attached"`
+	AuditBirth      *ebpf.Program `ebpf:"audit_birth"`
+	AuditChanged    *ebpf.Program `ebpf:"audit_changed"`
+	AuditControlled *ebpf.Program `ebpf:"audit_controlled"`
+	AuditEntered    *ebpf.Program `ebpf:"audit_entered"`
+	AuditExec       *ebpf.Program `ebpf:"audit_exec"`
+	AuditExit       *ebpf.Program `ebpf:"audit_exit"`
+	AuditFree       *ebpf.Program `ebpf:"audit_free"`
+	AuditRefresh    *ebpf.Program `ebpf:"audit_refresh"`
+	AuditSyscall    *ebpf.Program `ebpf:"audit_syscall"`
+	AuditUnshared   *ebpf.Program `ebpf:"audit_unshared"`
 }
 
 func (p *AuditPrograms) Close() error {
 	return _AuditClose(
+		p.AuditAttached,
 		p.AuditBirth,
+		p.AuditChanged,
+		p.AuditControlled,
+		p.AuditEntered,
 		p.AuditExec,
 		p.AuditExit,
 		p.AuditFree,
 		p.AuditRefresh,
 		p.AuditSyscall,
+		p.AuditUnshared,
 	)
 }
 

@@ -73,6 +73,12 @@ int audit_free(u64 *ctx)
 	return 0;
 }
 
+/* Who stands for a process in what concerns all of it. */
+static __always_inline u64 process_of(u64 task)
+{
+	return (u64)probe((struct task_struct *)task, group_leader);
+}
+
 /* The process that the caller's setpgid was about. */
 static __always_inline u64 setpgid_target(u64 caller, u64 regs)
 {
@@ -81,7 +87,7 @@ static __always_inline u64 setpgid_target(u64 caller, u64 regs)
 	struct upid upid = {};
 
 	if (!nr)
-		return caller;
+		return process_of(caller);
 	if (probe_bytes(&upid, sizeof(upid), pid_upid(own, probe((struct pid *)own, level))))
 		return 0;
 	pid = find_pid((u64)upid.ns, nr);
@@ -97,8 +103,9 @@ int audit_syscall(u64 *ctx)
 	if ((s64)ctx[1] < 0)
 		return 0;
 	nr = syscall_number(ctx[0]) & ~X32_SYSCALL_BIT;
-	if (nr == native.setsid || nr == compat.setsid || nr == native.setns || nr == compat.setns ||
-	    nr == native.unshare || nr == compat.unshare) {
+	if (nr == native.setsid || nr == compat.setsid) {
+		task = process_of(bpf_get_current_task());
+	} else if (nr == native.setns || nr == compat.setns || nr == native.unshare || nr == compat.unshare) {
 		task = bpf_get_current_task();
 	} else if (nr == native.setpgid || nr == compat.setpgid) {
 		caller = bpf_get_current_task();

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
@@ -16,16 +17,6 @@ import (
 	"github.com/pidgraft/pidgraft/audit/event"
 	"github.com/pidgraft/pidgraft/bpf"
 )
-
-// hooks are the programs that send events, by the raw tracepoint that each is
-// for.
-var hooks = map[string]string{
-	bpf.AuditProgAuditBirth:   "task_newtask",
-	bpf.AuditProgAuditExec:    "sched_process_exec",
-	bpf.AuditProgAuditExit:    "sched_process_exit",
-	bpf.AuditProgAuditFree:    "sched_process_free",
-	bpf.AuditProgAuditSyscall: "sys_exit",
-}
 
 // nativeSyscalls are this architecture's numbers.
 var nativeSyscalls = bpf.AuditSyscalls{
@@ -42,6 +33,9 @@ type Stream struct {
 	coll    *ebpf.Collection
 	ring    *ringbuf.Reader
 	links   []link.Link
+	hooks   []*ebpf.Program // that send events
+	source  Source
+	whyNot  error
 	refresh *ebpf.Program
 	record  ringbuf.Record
 }
@@ -54,52 +48,55 @@ type StreamOptions struct {
 	// DropOneIn loses one event in so many, at random and counted, for
 	// tests; 0: none.
 	DropOneIn uint32
+	// Source is how events are seen.
+	Source Source
 	// Types are as in Target.
 	Types *Types
 }
 
-// Follow begins to collect the events of a container's or of the machine's
-// tasks. Whoever wants to know how the tasks are follows first and takes a
-// Snapshot of l then.
-//
-// Errors: those of Open; ErrNotInit if l is a subtree.
-func (l *Loader) Follow(opts StreamOptions) (_ *Stream, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.coll == nil {
-		return nil, errClosed
-	}
-	if l.scope == Subtree {
-		return nil, fmt.Errorf("process %d: %w: events are followed for a whole namespace", l.pid, ErrNotInit)
-	}
-	s := &Stream{}
+// follow is Follow by one source. l.mu is held.
+func (l *Loader) follow(opts StreamOptions) (_ *Stream, err error) {
+	s := &Stream{source: opts.Source}
 	defer func() {
 		if err != nil {
 			s.Close()
 		}
 	}()
-	if s.coll, err = l.loadStream(opts); err != nil {
+	points, err := l.loadStream(s, opts)
+	if err != nil {
 		return nil, err
 	}
 	s.refresh = s.coll.Programs[bpf.AuditProgAuditRefresh]
 	if s.ring, err = ringbuf.NewReader(s.coll.Maps[bpf.AuditMapEvents]); err != nil {
 		return nil, explain("open the ring of events", err)
 	}
-	for prog, tracepoint := range hooks {
-		hook, err := link.AttachRawTracepoint(link.RawTracepointOptions{
-			Name:    tracepoint,
-			Program: s.coll.Programs[prog],
-		})
+	for point := range points {
+		program := s.coll.Programs[point]
+		hook, err := attach(point, program)
 		if err != nil {
-			return nil, explain("follow "+tracepoint, err)
+			return nil, err
 		}
-		s.links = append(s.links, hook)
+		s.links, s.hooks = append(s.links, hook), append(s.hooks, program)
 	}
 	return s, nil
 }
 
-func (l *Loader) loadStream(opts StreamOptions) (*ebpf.Collection, error) {
+// Source is how the events are seen; if that is not the best way, the error says
+// why.
+func (s *Stream) Source() (Source, error) { return s.source, s.whyNot }
+
+// loadStream loads the programs of a source, by the points that they are for.
+func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.ProgramSpec, error) {
 	spec, err := bpf.LoadAudit()
+	if err != nil {
+		return nil, err
+	}
+	types := l.types
+	if opts.Source == Fentry {
+		// All of the kernel's types are looked at: 7 MiB that are not kept.
+		types = btf.NewCache()
+	}
+	points, err := opts.Source.prepare(spec, types)
 	if err != nil {
 		return nil, err
 	}
@@ -118,14 +115,15 @@ func (l *Loader) loadStream(opts StreamOptions) (*ebpf.Collection, error) {
 	}
 	// Not l.kernel: that may have no more than the other object names, and what
 	// is not there reads as what this kernel does not have.
-	kernel, err := kernelTypes(spec, opts.Types, l.types)
+	kernel, err := kernelTypes(spec, opts.Types, types)
 	if err != nil {
 		return nil, err
 	}
-	return loadCollection(spec, ebpf.CollectionOptions{
-		Cache:    l.types,
+	s.coll, err = loadCollection(spec, ebpf.CollectionOptions{
+		Cache:    types,
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
 	})
+	return points, err
 }
 
 // Levels are how far below the initial pid namespace the caller's is, and the one
@@ -172,10 +170,10 @@ func (s *Stream) Totals() (event.Totals, error) {
 	for i, c := range per {
 		t.CPU[i] = event.Counters{Sent: c.Sent, Lost: c.Lost, Dropped: c.Dropped}
 	}
-	for prog := range hooks {
+	for _, prog := range s.hooks {
 		// Kernels that do not count them (before 5.12) do not miss any: they
 		// run the program.
-		stats, err := s.coll.Programs[prog].Stats()
+		stats, err := prog.Stats()
 		if err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
 			return event.Totals{}, fmt.Errorf("read the statistics of %s: %w", prog, err)
 		}

@@ -50,13 +50,24 @@ func until(t testing.TB, s *Stream, fits func(event.Event) bool) event.Event {
 // Each operation is followed by an event that shows the task as it then is.
 func TestStreamShowsTasks(t *testing.T) {
 	privileged(t)
+	t.Run("tracepoints", func(t *testing.T) { streamShowsTasks(t, Tracepoints) })
+	t.Run("fentry", func(t *testing.T) {
+		require.Feature(t, require.Trampolines)
+		streamShowsTasks(t, Fentry)
+	})
+}
+
+func streamShowsTasks(t *testing.T, source Source) {
 	f := testforest.Start(t, `
 		outside fork init newpid
 		init fork a
 		init fork b
 		init fork inner newpid
 		inner fork deep`)
-	_, s := follow(t, f.Root(), StreamOptions{})
+	_, s := follow(t, f.Root(), StreamOptions{Source: source})
+	if is, err := s.Source(); is != source || err != nil {
+		t.Errorf("the source is %v: %v", is, err)
+	}
 	// numbers are those that the forest knows a task by.
 	is := func(kind event.Kind, name string) func(event.Event) bool {
 		return func(e event.Event) bool {
@@ -80,7 +91,10 @@ func TestStreamShowsTasks(t *testing.T) {
 	}
 	c := e.Task
 	do("c setsid")
-	e = until(t, s, is(event.Change, "c"))
+	// By fentry there is one for the session before.
+	e = until(t, s, func(e event.Event) bool {
+		return is(event.Change, "c")(e) && (source == Tracepoints || e.Task.Group == e.Task.Pid)
+	})
 	if e.Task.Session != c.Pid || e.Task.Group != c.Pid || e.Task.ID != c.ID {
 		t.Errorf("after setsid c is %+v", e.Task)
 	}

@@ -289,7 +289,8 @@ func (f *Follower) account() error {
 			Count: n, Dropped: totals.Dropped() - f.totals.Dropped(), Missed: totals.Missed - f.totals.Missed,
 			From: f.lookAt, Until: now,
 		})
-		if f.opts.Heal {
+		// What was lost before a pass began that is under way, it shows.
+		if f.opts.Heal && (f.heal == nil || totals.Lost() > f.heal.lost) {
 			f.Want("loss")
 		}
 	}

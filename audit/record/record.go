@@ -57,11 +57,13 @@ type Header struct {
 	// Root: the auditor is in the initial pid namespace.
 	Root bool `json:"root"`
 	// Walked: numbers that no task carries can all be seen; if not, why.
-	Walked  bool   `json:"walked"`
-	WhyNot  string `json:"why_not,omitempty"`
-	Source  string `json:"source"`
-	OnLoss  string `json:"on_loss"`
-	Allowed int    `json:"allowed"` // rules of the allow-list
+	Walked bool   `json:"walked"`
+	WhyNot string `json:"why_not,omitempty"`
+	Source string `json:"source"`
+	// NotFentry says why the better source was not taken.
+	NotFentry string `json:"not_fentry,omitempty"`
+	OnLoss    string `json:"on_loss"`
+	Allowed   int    `json:"allowed"` // rules of the allow-list
 }
 
 // Namespace names a pid namespace.

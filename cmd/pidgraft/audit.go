@@ -35,6 +35,7 @@ type auditing struct {
 	allow     string
 	proc      string
 	dropOneIn uint32
+	source    *choice
 	listen    string
 	finding   finding.Options
 	state     *stateFile // nil: no --state
@@ -47,6 +48,9 @@ type auditing struct {
 
 // exitInterrupted is for a second SIGINT, as shells have it.
 const exitInterrupted = 128 + int(syscall.SIGINT)
+
+// sources are what --source can be.
+var sources = map[string]loader.Source{"auto": loader.AutoSource, "tracepoints": loader.Tracepoints, "fentry": loader.Fentry}
 
 // errLoss ends an audit with --on-loss=exit.
 var errLoss = errors.New("events were lost")
@@ -114,6 +118,8 @@ func (a *auditing) add(cmd *cobra.Command) {
 	fs.VarP(a.format, "output", "o", "`jsonl` or table")
 	fs.StringVar(&a.allow, "allow", "", "who may enter from outside: `FILE` with a rule a line, as comm=runc* uid=0")
 	fs.StringVar(&a.proc, "proc", "/proc", "the proc file system to look for processes in")
+	a.source = &choice{"auto", []string{"auto", "tracepoints", "fentry"}}
+	fs.Var(a.source, "source", "where events come from: tracepoints, or fentry, which costs system calls nothing and is not allowed everywhere; `auto`: the best that works")
 	fs.Uint32Var(&a.dropOneIn, "simulate-loss", 0, "lose one event in `N`, at random")
 }
 
@@ -131,16 +137,20 @@ func (a *auditing) open() (record.Header, error) {
 	if a.views, err = events.OpenProc(a.proc); err != nil {
 		return h, usageError{err}
 	}
-	if a.live, err = events.Open(a.chosen.target, loader.StreamOptions{DropOneIn: a.dropOneIn}); err != nil {
+	if a.live, err = events.Open(a.chosen.target, loader.StreamOptions{DropOneIn: a.dropOneIn, Source: sources[a.source.value]}); err != nil {
 		return h, err
 	}
+	source, whyNot := a.live.Source()
 	caller, audited := a.live.Levels()
 	h = record.Header{
-		Tool: version(), Release: producer().Release, Source: "raw tracepoints",
+		Tool: version(), Release: producer().Release, Source: source.String(),
 		Namespace: record.Namespace{Inode: uint32(a.chosen.inode), Level: audited},
 		Own:       record.Namespace{Inode: uint32(own), Level: caller},
 		Root:      caller == 0,
 		Walked:    a.live.WalkError() == nil,
+	}
+	if whyNot != nil {
+		h.NotFentry = whyNot.Error()
 	}
 	if !h.Walked {
 		h.WhyNot = a.live.WalkError().Error()

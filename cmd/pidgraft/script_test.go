@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/internal/churn"
 	"github.com/pidgraft/pidgraft/internal/leak"
 	"github.com/pidgraft/pidgraft/internal/schematest"
 	"github.com/pidgraft/pidgraft/internal/testforest"
@@ -22,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(leak.Checked(m, testforest.Close), map[string]func(){"pidgraft": main})
+	testscript.Main(leak.Checked(m, churn.Close, testforest.Close), map[string]func(){"pidgraft": main})
 }
 
 // The scripts read as the manual: each shows what a command does and how it
