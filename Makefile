@@ -23,8 +23,11 @@ VERSION ?=
 LDFLAGS := $(if $(VERSION),-ldflags '-X main.release=$(VERSION)')
 
 # Without cgo it needs no library, and is up 0.4 ms sooner.
-build: ## build ./pidgraft
-	CGO_ENABLED=0 go build $(LDFLAGS) -o pidgraft ./cmd/pidgraft
+# What serves metrics and sends OTLP takes as long to start as all the rest: it is
+# in a second program, which the first becomes for audit --listen and --otlp.
+build: ## build ./pidgraft and ./pidgraft-audit
+	CGO_ENABLED=0 go build $(LDFLAGS) -tags lean -o pidgraft ./cmd/pidgraft
+	CGO_ENABLED=0 go build $(LDFLAGS) -o pidgraft-audit ./cmd/pidgraft
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -36,7 +39,8 @@ SHARE := $(DESTDIR)$(PREFIX)/share
 install: ## install below PREFIX (/usr/local), or below DESTDIR for a package
 	install -d $(BIN) $(SHARE)/man/man1 $(SHARE)/doc/pidgraft $(SHARE)/bash-completion/completions \
 		$(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(if $(VERSION),-X main.release=$(VERSION))' -o $(BIN)/pidgraft ./cmd/pidgraft
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(if $(VERSION),-X main.release=$(VERSION))' -tags lean -o $(BIN)/pidgraft ./cmd/pidgraft
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w $(if $(VERSION),-X main.release=$(VERSION))' -o $(BIN)/pidgraft-audit ./cmd/pidgraft
 	for page in docs/man/*.1; do gzip -9nc $$page >$(SHARE)/man/man1/$${page##*/}.gz; done
 	install -m 644 README.md LICENSE LICENSES/* $(SHARE)/doc/pidgraft
 	cp -r docs/schema $(SHARE)/doc/pidgraft
@@ -45,7 +49,7 @@ install: ## install below PREFIX (/usr/local), or below DESTDIR for a package
 	GOARCH= go run ./cmd/pidgraft completion fish >$(SHARE)/fish/vendor_completions.d/pidgraft.fish
 
 uninstall: ## take away what install put there
-	rm -rf $(BIN)/pidgraft $(SHARE)/doc/pidgraft $(SHARE)/man/man1/pidgraft.1.gz $(SHARE)/man/man1/pidgraft-*.1.gz \
+	rm -rf $(BIN)/pidgraft $(BIN)/pidgraft-audit $(SHARE)/doc/pidgraft $(SHARE)/man/man1/pidgraft.1.gz $(SHARE)/man/man1/pidgraft-*.1.gz \
 		$(SHARE)/bash-completion/completions/pidgraft $(SHARE)/zsh/site-functions/_pidgraft \
 		$(SHARE)/fish/vendor_completions.d/pidgraft.fish
 
@@ -101,6 +105,7 @@ test-deps: ## install what the tests need, by apt
 lint: ## gofmt, vet, staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
+	go vet -tags lean ./cmd/pidgraft
 	go run $(STATICCHECK) ./...
 
 test-pure: ## unit and property tests, under the race detector
@@ -133,6 +138,6 @@ vulncheck: ## known vulnerabilities in what is used, where their list can be had
 	esac
 
 clean: ## remove what was built
-	rm -rf pidgraft dist
+	rm -rf pidgraft pidgraft-audit dist
 
 .PHONY: help build install uninstall packages demo test bench differential prove soak audit-state audit-loss audit-hidden audit-soak generate test-deps lint test-pure test-native vmtest generate-check vulncheck clean

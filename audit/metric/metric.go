@@ -59,6 +59,12 @@ func All() []Metric {
 			func(o *overview.Overview) float64 { return float64(len(o.Namespaces) + o.Omitted) }),
 		once("pidgraft_namespaces_omitted", "Pid namespaces without metrics, for there are too many: those with the fewest numbers.", "{namespace}", false,
 			func(o *overview.Overview) float64 { return float64(o.Omitted) }),
+		delivery("pidgraft_otlp_records_total", "Records that were to be sent by OTLP.", "{record}",
+			func(d *overview.Delivery) int64 { return d.Records }),
+		delivery("pidgraft_otlp_records_lost_total", "Records that OTLP did not deliver: too many waited, or they were not taken.", "{record}",
+			func(d *overview.Delivery) int64 { return d.Lost }),
+		delivery("pidgraft_otlp_metric_exports_failed_total", "Times that metrics sent by OTLP were not taken.", "{export}",
+			func(d *overview.Delivery) int64 { return d.MetricsFailed }),
 
 		each("pidgraft_numbers_allocated", "Numbers in use in the namespace, those of namespaces below included.", "{number}", false,
 			func(ns *overview.Namespace) (float64, bool) { return float64(ns.Allocated), true }),
@@ -107,6 +113,15 @@ func truth(b bool) float64 {
 func once(name, help, unit string, counter bool, value func(*overview.Overview) float64) Metric {
 	return Metric{Name: name, Help: help, Unit: unit, Counter: counter, read: func(o *overview.Overview, emit emitter) {
 		emit(value(o))
+	}}
+}
+
+// delivery is a counter of what is sent by OTLP, if anything is.
+func delivery(name, help, unit string, count func(*overview.Delivery) int64) Metric {
+	return Metric{Name: name, Help: help, Unit: unit, Counter: true, read: func(o *overview.Overview, emit emitter) {
+		if o.Delivery != nil {
+			emit(float64(count(o.Delivery)))
+		}
 	}}
 }
 

@@ -32,6 +32,8 @@ type Overview struct {
 	Omitted         int     `json:"omitted"`
 	OmittedFindings int     `json:"omitted_findings"`
 	Recent          []Entry `json:"recent"` // what happened, the latest last
+	// Delivery is what became of records that are sent elsewhere; nil: none are.
+	Delivery *Delivery `json:"delivery,omitempty"`
 }
 
 // Namespace is a pid namespace.
@@ -47,6 +49,15 @@ type Entry struct {
 	Type  string `json:"type"`
 	Level string `json:"level"` // of a finding, its severity
 	Text  string `json:"text"`
+}
+
+// Delivery counts records that are sent elsewhere: those that are neither sent nor
+// lost wait.
+type Delivery struct {
+	Records       int64 `json:"records"`
+	Sent          int64 `json:"sent"`
+	Lost          int64 `json:"lost"`
+	MetricsFailed int64 `json:"metrics_failed"` // times that metrics were not taken
 }
 
 // How much there is at most.

@@ -37,6 +37,7 @@ type auditing struct {
 	dropOneIn uint32
 	source    *choice
 	listen    string
+	otlp      string
 	finding   finding.Options
 	state     *stateFile // nil: no --state
 
@@ -108,6 +109,7 @@ are gone, across its own restarts: see dump --history.`,
 	fs.StringVar(&a.listen, "listen", "", "serve metrics, health and a page at `ADDR`: HOST:PORT or, for this machine only, PORT")
 	fs.StringVar(&state.path, "state", "", "keep in `FILE` where processes were born, for dump --history")
 	fs.DurationVar(&state.every, "state-every", 10*time.Second, "write it this often")
+	fs.StringVar(&a.otlp, "otlp", "", "send records and metrics to a collector at `URL` by OTLP over HTTP; env: to where the OTEL_ variables say")
 	a.finding.Hold = 3 * time.Second
 	return cmd
 }

@@ -72,6 +72,8 @@ type lossError struct {
 }
 
 func (e lossError) Error() string { return e.what + "\n" + strings.Join(e.lost, "\n") }
+// errNoProgram is a part of pidgraft that is not installed.
+var errNoProgram = errors.New("a program is missing")
 
 // endedError is a target that was there and is gone.
 type endedError struct{ error }
@@ -95,7 +97,7 @@ func exitCode(err error) int {
 	case errors.As(err, new(usageError)), isAny(err, collector.ErrTarget, fs.ErrExist, fs.ErrNotExist,
 		loader.ErrNoProcess, loader.ErrNotInit, loader.ErrSelf, loader.ErrNoCgroup, loader.ErrTypes):
 		return exitUsage
-	case errors.As(err, new(*restore.CannotRunError)), isAny(err, fs.ErrPermission,
+	case errors.As(err, new(*restore.CannotRunError)), isAny(err, errNoProgram, fs.ErrPermission,
 		loader.ErrNotPermitted, loader.ErrNoBTF, loader.ErrUnsupported, loader.ErrNotVisible):
 		return exitCannotRun
 	case isAny(err, image.ErrTruncated, criu.ErrTruncated, collector.ErrChanged),

@@ -9,11 +9,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -210,5 +212,46 @@ scrape_configs:
 	}
 	if _, err := http.Get(at); err == nil {
 		t.Error("it still listens")
+	}
+}
+
+// A collector hears of an audit by OTLP; one that is not there costs nothing but
+// what it misses, and that is said.
+func TestOTLP(t *testing.T) {
+	require.Root(t)
+	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
+	f := testforest.Start(t, "outside fork init newpid\ninit fork a")
+	var mu sync.Mutex
+	heard := map[string]int{}
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard[r.Method+" "+r.URL.Path]++
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	}))
+	defer collector.Close()
+	audit := func(endpoint string) (said string) {
+		cmd := pidgraft("audit", "--pid", fmt.Sprint(f.Root()), "--hidden-every", "0", "--otlp", endpoint)
+		var text strings.Builder
+		cmd.Stderr = &text
+		a := startCommand(t, cmd)
+		a.until("what there is", func(r record.Record) bool { return r.Snapshot != nil })
+		do(t, f, "a sleepers 3")
+		a.until("a birth", func(r record.Record) bool { return r.Event != nil && r.Event.Kind == "birth" })
+		a.signal(syscall.SIGTERM)
+		if code := a.end(); code != 0 {
+			t.Errorf("exit code %d: %s", code, text.String())
+		}
+		return text.String()
+	}
+	if said := audit(collector.URL); said != "" {
+		t.Errorf("it says %q", said)
+	}
+	if heard["POST /v1/logs"] == 0 || heard["POST /v1/metrics"] == 0 || len(heard) != 2 {
+		t.Errorf("the collector heard %v", heard)
+	}
+	if said := audit("http://" + freePort(t)); !strings.Contains(said, "records were not delivered") {
+		t.Errorf("it says %q", said)
 	}
 }

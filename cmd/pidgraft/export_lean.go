@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build lean
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/pidgraft/pidgraft/audit"
+	"github.com/pidgraft/pidgraft/audit/record"
+)
+
+// auditProgram is pidgraft with what serves and sends linked in. That takes as
+// long to start as all the rest, which a dump should not have to wait for.
+const auditProgram = "pidgraft-audit"
+
+// export is nobody who is told: whoever is to be, another program tells.
+type export struct{}
+
+// beginExport becomes the program that can do what the flags ask for, which is
+// beside this one.
+func (a *auditing) beginExport() (*export, error) {
+	if a.listen == "" && a.otlp == "" {
+		return nil, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(filepath.Dir(self), auditProgram)
+	err = syscall.Exec(path, os.Args, os.Environ())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: --listen and --otlp take %s, which make build makes, too", errNoProgram, path)
+	}
+	return nil, fmt.Errorf("%s: %w", path, err)
+}
+
+func (e *export) record(*record.Record)        {}
+func (e *export) turn(*audit.Auditor, *naming) {}
+func (e *export) close() error                 { return nil }
