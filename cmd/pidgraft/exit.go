@@ -72,6 +72,7 @@ type lossError struct {
 }
 
 func (e lossError) Error() string { return e.what + "\n" + strings.Join(e.lost, "\n") }
+
 // errNoProgram is a part of pidgraft that is not installed.
 var errNoProgram = errors.New("a program is missing")
 
