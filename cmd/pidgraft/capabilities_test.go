@@ -155,6 +155,8 @@ func TestMinimumCapabilities(t *testing.T) {
 			[]string{"dump", "--freeze", "-f", "-o", u.path("x.img"), strconv.Itoa(held.Root())}},
 		{"show", nobody, look, []string{"show", "pid:" + root}},
 		{"diff", nobody, look, []string{"diff", image, "pid:" + root}},
+		{"ps", nobody, look, []string{"ps"}},
+		{"map", nobody, look, []string{"map", root}},
 		{"plan", nobody, look, []string{"plan", "pid:" + root}},
 		{"restore", nobody, rebuild, slices.Concat(restore, []string{image})},
 		{"restore, not verified", nobody, rebuild, slices.Concat(restore, []string{"--verify=false", image})},
