@@ -5,12 +5,12 @@ package reenact
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/procfile"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 	"github.com/pidgraft/pidgraft/restore/model"
@@ -116,7 +116,7 @@ func (s *Stage) compareCodes(k *model.Kernel, f *forest.Forest, root model.TaskI
 		case t.State != forest.Zombie:
 			continue
 		}
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Forest.PID(Name(k.Task(f, root, i)))))
+		text, err := procfile.Read(fmt.Sprintf("/proc/%d/stat", s.Forest.PID(Name(k.Task(f, root, i)))))
 		if err != nil {
 			return err
 		}

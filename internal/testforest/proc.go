@@ -5,12 +5,13 @@ package testforest
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/procfile"
 )
 
 // What /proc says about the tasks of a forest, as far as building it needs.
@@ -22,7 +23,7 @@ func (a *actor) proc(file string) string {
 // readLevels learns the process and the numbers of a task.
 func (a *actor) readLevels() error {
 	// A thread is found by its own number too, though not listed.
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.tid))
+	text, err := procfile.Read(fmt.Sprintf("/proc/%d/status", a.tid))
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (p phase) String() string {
 }
 
 func (a *actor) phase() phase {
-	text, err := os.ReadFile(a.proc("status"))
+	text, err := procfile.Read(a.proc("status"))
 	if err != nil {
 		return gone
 	}
@@ -76,7 +77,7 @@ func (a *actor) phase() phase {
 	case strings.HasPrefix(state, "T"):
 		return stops
 	}
-	wchan, _ := os.ReadFile(a.proc("wchan"))
+	wchan, _ := procfile.Read(a.proc("wchan"))
 	switch {
 	// It waits for numbers to go, or for children: no puppet blocks in wait4.
 	case string(wchan) == "zap_pid_ns_processes", string(wchan) == "do_wait":
@@ -92,7 +93,7 @@ func (a *actor) phase() phase {
 // in the kernel it sleeps, wchan does not say on 5.10.
 func (a *actor) inFutex() bool {
 	// "running", -1 outside of a call, or the number and the arguments.
-	text, _ := os.ReadFile(a.proc("syscall"))
+	text, _ := procfile.Read(a.proc("syscall"))
 	number, _, _ := bytes.Cut(text, []byte(" "))
 	return string(number) == strconv.Itoa(unix.SYS_FUTEX)
 }
@@ -100,7 +101,7 @@ func (a *actor) inFutex() bool {
 // exiting tells whether the task is on its way out (PF_EXITING): it may sleep
 // there for a lock, and the system call is still the one before its end.
 func (a *actor) exiting() bool {
-	text, _ := os.ReadFile(a.proc("stat"))
+	text, _ := procfile.Read(a.proc("stat"))
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 7 {
 		return true

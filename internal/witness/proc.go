@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/procfile"
 )
 
 // seen is a task as /proc shows it, with the numbers of the reader's machine.
@@ -52,7 +54,7 @@ func (s *seen) numbers(name string) []int {
 func look(tgid, tid int) (*seen, error) {
 	dir := fmt.Sprintf("/proc/%d/task/%d/", tgid, tid)
 	s := &seen{tid: tid, tgid: tgid, status: map[string]string{}}
-	text, err := os.ReadFile(dir + "status")
+	text, err := procfile.Read(dir + "status")
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func look(tgid, tid int) (*seen, error) {
 		name, value, _ := strings.Cut(line, ":")
 		s.status[name] = strings.TrimSpace(value)
 	}
-	text, err = os.ReadFile(dir + "stat")
+	text, err = procfile.Read(dir + "stat")
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +71,12 @@ func look(tgid, tid int) (*seen, error) {
 	if len(s.stat) <= statExitCode-statState {
 		return nil, fmt.Errorf("%sstat has %d fields", dir, len(s.stat)+statState-1)
 	}
-	text, err = os.ReadFile(dir + "comm")
+	text, err = procfile.Read(dir + "comm")
 	if err != nil {
 		return nil, err
 	}
 	s.comm = string(bytes.TrimSuffix(text, []byte("\n")))
-	if text, err = os.ReadFile(dir + "children"); err != nil {
+	if text, err = procfile.Read(dir + "children"); err != nil {
 		return nil, err
 	}
 	for word := range strings.FieldsSeq(string(text)) {

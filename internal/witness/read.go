@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pidgraft/pidgraft/internal/procfile"
 )
 
 // Read reads the forest of a task: all of its pid namespace if it is the init
@@ -120,7 +121,7 @@ func (r *reader) scan() error {
 }
 
 func (r *reader) inside(tgid int) (bool, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tgid))
+	text, err := procfile.Read(fmt.Sprintf("/proc/%d/status", tgid))
 	if err != nil {
 		return false, err
 	}
@@ -286,7 +287,7 @@ func (r *reader) task(s *seen) (Task, error) {
 
 func (t Task) readMaps(tgid int) error {
 	for field, file := range map[Field]string{UIDMap: "uid_map", GIDMap: "gid_map", Setgroups: "setgroups"} {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", tgid, file))
+		text, err := procfile.Read(fmt.Sprintf("/proc/%d/%s", tgid, file))
 		if err != nil {
 			return err
 		}
