@@ -179,6 +179,9 @@ func changes(was follow.Before, t *state.Task) []string {
 	if was.Subreaper != t.Process.Subreaper {
 		words = append(words, fmt.Sprintf("subreaper %v", t.Process.Subreaper))
 	}
+	if was.Comm != t.Comm {
+		words = append(words, fmt.Sprintf("name %q, was %q", t.Comm, was.Comm))
+	}
 	if was.ParentID != t.ParentID {
 		parent := "outside"
 		if t.Parent != nil {

@@ -17,7 +17,15 @@ struct syscalls {
 const volatile struct syscalls native;
 const volatile struct syscalls compat;
 
+#define PR_SET_NAME 15
 #define PR_SET_CHILD_SUBREAPER 36
+
+/* Whether a prctl changes what an event shows. task_rename comes before the name
+ * is there, and only for writers of /proc/PID/comm would it tell more. */
+static __always_inline bool prctl_changes(u32 option)
+{
+	return option == PR_SET_CHILD_SUBREAPER || option == PR_SET_NAME;
+}
 
 /* x32 numbers are those of amd64 with this bit. */
 #define X32_SYSCALL_BIT 0x40000000
@@ -111,7 +119,7 @@ int audit_syscall(u64 *ctx)
 		caller = bpf_get_current_task();
 		task = setpgid_target(caller, ctx[0]);
 	} else if (nr == native.prctl || nr == compat.prctl) {
-		if ((u32)syscall_first_argument(ctx[0]) != PR_SET_CHILD_SUBREAPER)
+		if (!prctl_changes(syscall_first_argument(ctx[0])))
 			return 0;
 		task = bpf_get_current_task();
 	} else {

@@ -71,7 +71,7 @@ int audit_unshared(u64 *ctx)
 SEC("fexit/sys_prctl")
 int audit_controlled(u64 *ctx)
 {
-	if ((s64)ctx[1] >= 0 && (u32)syscall_first_argument(number_of(ctx[0])) == PR_SET_CHILD_SUBREAPER)
+	if ((s64)ctx[1] >= 0 && prctl_changes(syscall_first_argument(number_of(ctx[0]))))
 		emit_change(bpf_get_current_task(), 0);
 	return 0;
 }

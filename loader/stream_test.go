@@ -90,6 +90,9 @@ func streamShowsTasks(t *testing.T, source Source) {
 		t.Errorf("the creator of c is %+v", e.Creator)
 	}
 	c := e.Task
+	if e = until(t, s, is(event.Change, "c")); e.Task.Comm != "c" {
+		t.Errorf("c calls itself %q", e.Task.Comm)
+	}
 	do("c setsid")
 	// By fentry there is one for the session before.
 	e = until(t, s, func(e event.Event) bool {

@@ -130,6 +130,8 @@ type Follower struct {
 	since   uint64 // when it began: events read before know less than the state
 	doubts  doubts
 	refresh refreshes
+	// askedOutside is when those were last read again whose parent is outside.
+	askedOutside uint64
 	// Received counts events by processor, to be held against the counters.
 	received []uint64
 }

@@ -16,6 +16,9 @@ const (
 	firstReread = 5 * time.Millisecond
 	leaveReread = 250 * time.Millisecond
 	lastReread  = time.Second
+	// Whose parent is outside is read again this often: of its parent's exit
+	// there is no event.
+	outsideReread = 2 * time.Second
 	// rereads is how many tasks are read again at a time; one costs some
 	// microseconds.
 	rereads = 512
@@ -83,6 +86,14 @@ func (f *Follower) reread() error {
 	now := f.src.Now()
 	for _, t := range f.state.Suspects() {
 		f.refresh.add(t, now)
+	}
+	if now-f.askedOutside >= uint64(outsideReread) {
+		f.askedOutside = now
+		for t := range f.state.Tasks() {
+			if t.Leader() && t.Parent == nil && !t.Kernel && !t.Exiting && f.refresh[t.Object.ID] == nil {
+				f.refresh.add(t, now)
+			}
+		}
 	}
 	asked := 0
 	for id, entry := range f.refresh {

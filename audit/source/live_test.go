@@ -387,3 +387,35 @@ func (f *follower) witness(pid int) {
 		}
 	}
 }
+
+// The parent of one who entered is outside, and of its exit nothing is told; the
+// new parent shows all the same.
+func TestParentOutsideExits(t *testing.T) {
+	require.Root(t)
+	f := testforest.Start(t, `
+		outside fork init newpid
+		outside fork between
+		between setns init pid
+		between fork entrant`)
+	a := start(t, f.Root(), loader.StreamOptions{}, follow.Options{})
+	entrant := func() *state.Task {
+		for task := range a.State().Tasks() {
+			if task.Object.Numbers[0] == int32(f.PID("entrant")) {
+				return task
+			}
+		}
+		t.Fatal("the entrant is not there")
+		return nil
+	}
+	before := entrant().ParentID
+	if before == 0 || entrant().Parent != nil {
+		t.Fatalf("the entrant is %+v", entrant())
+	}
+	if err := f.Run("between exit 0\noutside reap between"); err != nil {
+		t.Fatal(err)
+	}
+	a.until("another parent", func() bool { return entrant().ParentID != before })
+	if len(a.snapshots) != 1 {
+		t.Errorf("it took %d snapshots", len(a.snapshots))
+	}
+}

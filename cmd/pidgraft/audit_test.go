@@ -179,6 +179,10 @@ func TestAudit(t *testing.T) {
 	if e.Task.Comm == "" || int(e.Creator.Host) != f.PID("b") || e.Creator.Number != 3 {
 		t.Errorf("birth %+v by %+v", e.Task, e.Creator)
 	}
+	e = a.until("that c has a name", happened("change", 4)).Event
+	if e.Task.Comm != "c" || !slices.Equal(e.Changed, []string{`name "c", was "b"`}) {
+		t.Errorf("name %+v: %q", e.Task, e.Changed)
+	}
 	e = a.until("that c made a session", happened("change", 4)).Event
 	if !slices.Equal(e.Task.Session, e.Task.Numbers) || len(e.Changed) != 2 {
 		t.Errorf("setsid %+v: %q", e.Task, e.Changed)
