@@ -168,9 +168,17 @@ func (m *machine) truth(f *File, taken bool) error {
 	for _, p := range m.live {
 		used[p.nr], used[p.session.nr] = true, true
 	}
-	alive := 0
+	alive, children := 0, make([]int, len(f.Entries))
+	for i := range f.Entries {
+		if up := f.Entries[i].Parent; up >= 0 {
+			children[up]++
+		}
+	}
 	for i := range f.Entries {
 		e := &f.Entries[i]
+		if e.Marks&Dead != 0 && e.Marks&Ghost == 0 && children[i] < 2 {
+			return fmt.Errorf("%d is gone, and tells nobody apart", e.Nr)
+		}
 		p := of[e.Nr]
 		if p == nil || e.Start != 0 && p.start != e.Start || (e.Marks&Dead != 0) != p.dead {
 			return fmt.Errorf("entry %d is nobody: %+v", i, e)
@@ -183,6 +191,14 @@ func (m *machine) truth(f *File, taken bool) error {
 				return fmt.Errorf("the birth of %d was told", p.nr)
 			}
 			continue
+		}
+		// Those that are gone and whose own births nobody saw break the line.
+		known := p.creator
+		for known != nil && !used[known.nr] && known.seen {
+			known = known.creator
+		}
+		if known != nil && used[known.nr] && e.Parent < 0 && !taken {
+			return fmt.Errorf("%d descends from %d, and the history does not know of whom", p.nr, known.nr)
 		}
 		up := p.creator
 		for range e.Between {
