@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("audit.for", 3*time.Second, "how long to follow a random workload; a third in guests")
+	duration = flag.Duration("audit.for", 3*time.Second, "how long to follow a random workload, or to check it; a third in guests")
 	moments  = flag.Int("audit.moments", 6, "at how many moments to compare it; half of them in guests")
 )
 
@@ -44,7 +44,7 @@ type work struct {
 // instructions: as much there would be minutes of the host's.
 func workload() work {
 	if require.InGuest() {
-		return work{10, 100, *moments / 2, *duration / 3, 1 << 17}
+		return work{10, 50, *moments / 2, *duration / 3, 1 << 17}
 	}
 	return work{60, 2000, *moments, *duration, 1 << 19}
 }
@@ -247,8 +247,11 @@ func TestStateIsTheKernels(t *testing.T) {
 	begun, n := time.Now(), 0
 	for ; n < load.moments || f.births < enough && n < 10*load.moments; n++ {
 		// As long as makes up for what the moments take.
-		left := time.Until(begun.Add(load.duration)) / time.Duration(max(load.moments-n, 1))
-		f.run(time.Duration(rand.Int64N(int64(2 * max(left, 10*time.Millisecond)))))
+		left := max(time.Until(begun.Add(*duration))/time.Duration(max(load.moments-n, 1)), 10*time.Millisecond)
+		if n >= load.moments {
+			left = 200 * time.Millisecond // for more births
+		}
+		f.run(time.Duration(rand.Int64N(int64(2 * left))))
 		cg.freeze(t, true)
 		f.equal(w.PID())
 		// The witness shares no code with what is tested, and takes its time.

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/pidgraft/pidgraft/internal/require"
 )
 
 //go:embed program/churn.c
@@ -86,8 +88,15 @@ func Births(t testing.TB, rate int) *Churn {
 // make threads, sessions, groups and namespaces and enter these, at random, and
 // with births beside them at a rate, as by Births. A cgroup, if not negative, is
 // the descriptor of one that they are to be in. It ends with the test.
+//
+// In a guest, whose processor is many times slower, tasks do a fifth as much: or
+// they would be all that it does.
 func Random(t testing.TB, seed int64, tasks, rate, cgroup int) *Churn {
-	return start(t, cgroup, "random", strconv.FormatInt(seed, 10), strconv.Itoa(tasks), strconv.Itoa(rate))
+	pace := 1
+	if require.InGuest() {
+		pace = 5
+	}
+	return start(t, cgroup, "random", strconv.FormatInt(seed, 10), strconv.Itoa(tasks), strconv.Itoa(rate), strconv.Itoa(pace))
 }
 
 func start(t testing.TB, cgroup int, args ...string) *Churn {

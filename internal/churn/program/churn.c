@@ -3,9 +3,10 @@
  * churn: an init of a pid namespace in which something goes on.
  *
  *	churn births RATE	so many children a second that exit at once
- *	churn random SEED TASKS RATE
+ *	churn random SEED TASKS RATE PACE
  *				about so many tasks that do what tasks can do to
- *				pids, at random; beside them, so many births
+ *				pids, at random, each once in 11 ms times PACE;
+ *				beside them, so many births
  *
  * Both end when standard input does. No init here ever joins a process group: one
  * led from its own namespace could never be torn down.
@@ -34,6 +35,7 @@
 struct shared {
 	int born;	/* since the first init came around */
 	int most;
+	int pace;
 };
 
 static struct shared *shared;
@@ -269,7 +271,7 @@ static void live(int init)
 
 	self_init = init;
 	for (;;) {
-		nap(1000000 + roll(20) * 1000000L);
+		nap((1 + roll(20)) * 1000000L * shared->pace);
 		if (roll(3))
 			reap();
 		if (first) {
@@ -282,7 +284,7 @@ static void live(int init)
 	}
 }
 
-static void make_shared(int most)
+static void make_shared(int most, int pace)
 {
 	int fd = memfd_create("churn", 0);
 
@@ -293,6 +295,7 @@ static void make_shared(int most)
 	if (shared == MAP_FAILED)
 		die("mmap");
 	shared->most = most;
+	shared->pace = pace;
 }
 
 int main(int argc, char **argv)
@@ -301,9 +304,9 @@ int main(int argc, char **argv)
 		births(atol(argv[2]));
 		return 0;
 	}
-	if (argc == 5 && !strcmp(argv[1], "random")) {
+	if (argc == 6 && !strcmp(argv[1], "random")) {
 		seed = atol(argv[2]);
-		make_shared(atoi(argv[3]));
+		make_shared(atoi(argv[3]), atoi(argv[5]));
 		if (atol(argv[4]) && fork() == 0) {
 			births(atol(argv[4]));
 			return 0;
@@ -319,6 +322,6 @@ int main(int argc, char **argv)
 		/* An init never gets here. */
 		live(0);
 	}
-	fprintf(stderr, "usage: churn births RATE | churn random SEED TASKS RATE\n");
+	fprintf(stderr, "usage: churn births RATE | churn random SEED TASKS RATE PACE\n");
 	return 2;
 }
