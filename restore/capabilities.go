@@ -39,6 +39,12 @@ func needs(f *forest.Forest, p *plan.Plan, opts Options) []need {
 			add(unix.CAP_KILL, "it passes signals on to the restored root, which is not the caller's")
 		}
 	}
+	if inPlace(p) {
+		// The stub makes the cgroup, as root; what it cannot remove, the caller does.
+		if dir, err := ownCgroup(); err == nil && !(isRoot() && isRoots(dir)) {
+			add(unix.CAP_DAC_OVERRIDE, "it makes a cgroup, and removes it, in one that is not the caller's to write")
+		}
+	}
 	if p.Root != plan.Init {
 		addLookUp(add, "it looks up the number of the root, which no restored task tells")
 	}

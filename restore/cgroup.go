@@ -51,13 +51,23 @@ func ownCgroup() (string, error) {
 	if !ok {
 		return "", cannot("a mount of cgroup v2 that shows this process's cgroup " + own)
 	}
-	if err := unix.Access(dir, unix.W_OK); err != nil {
+	// With what is effective: access(2) asks of who is not root as of one without
+	// capabilities. Permission is a matter of these (needs).
+	err = unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK, unix.AT_EACCESS)
+	if err != nil && !errors.Is(err, unix.EACCES) {
 		return "", cannot("write access to " + dir)
 	}
 	if hasFile(dir, "cgroup.procs") && !hasFile(dir, "cgroup.kill") && hasFile(dir, "cgroup.type") {
 		return "", cannot("cgroup.kill") // every cgroup but the uppermost has it
 	}
 	return dir, nil
+}
+
+// isRoots reports whether root may make something in a directory without any
+// capability.
+func isRoots(dir string) bool {
+	var s unix.Stat_t
+	return unix.Stat(dir, &s) == nil && s.Uid == 0 && s.Mode&0o200 != 0
 }
 
 func hasFile(dir, name string) bool {

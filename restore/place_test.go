@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
@@ -111,7 +112,26 @@ func endFamily(t testing.TB, root int) {
 	eventually(t, "all of the forest ends", func() bool { reapAll(); return len(children()) == 0 })
 }
 
+// Where there is no cgroup.kill nothing is made, and it is what is named.
+func TestInPlaceTooOld(t *testing.T) {
+	requireRoot(t)
+	if require.CgroupKill.Probe() == nil {
+		return // the other tests' case
+	}
+	free := freeNumbers(2)
+	s := newPlaceScript(t, free[0], free[1])
+	s.hold("root")
+	s.serve()
+	var cannot *CannotRunError
+	if _, err := Run(context.Background(), s.forest, s.finished(), Options{}); !errors.As(err, &cannot) || !strings.Contains(err.Error(), "cgroup.kill") {
+		t.Errorf("%v", err)
+	}
+	nothingLeft(t)
+}
+
 func TestInPlace(t *testing.T) {
+	requireRoot(t)
+	require.Feature(t, require.CgroupKill)
 	eachMemory(t, func(t *testing.T, opts Options) {
 		free := freeNumbers(6)
 		s := newPlaceScript(t, free[0], free[1])
@@ -179,6 +199,7 @@ func unified(text string) string { own, _ := unifiedOf(text); return own }
 // In the foreground it ends as the root does; what is not the root's goes on.
 func TestInPlaceForeground(t *testing.T) {
 	requireRoot(t)
+	require.Feature(t, require.CgroupKill)
 	free := freeNumbers(3)
 	s := newPlaceScript(t, free[0], free[1])
 	s.clone("root", "a", 0, free[2])
@@ -199,6 +220,8 @@ func TestInPlaceForeground(t *testing.T) {
 
 // Undone after everything was in place, nothing remains.
 func TestInPlaceUndone(t *testing.T) {
+	requireRoot(t)
+	require.Feature(t, require.CgroupKill)
 	eachMemory(t, func(t *testing.T, opts Options) {
 		s := mixedInPlace()
 		var made []procTask
@@ -294,6 +317,8 @@ func otherThread(t *testing.T) int32 {
 // A number that is taken between the look and the clone ends the restore with
 // who has it now, and nothing remains.
 func TestTakenMeanwhile(t *testing.T) {
+	requireRoot(t)
+	require.Feature(t, require.CgroupKill)
 	eachMemory(t, func(t *testing.T, opts Options) {
 		free := freeNumbers(4)
 		s := newPlaceScript(t, free[0], free[1])
@@ -321,6 +346,7 @@ func TestTakenMeanwhile(t *testing.T) {
 // and reported, or nothing is, and no cgroup either way.
 func TestKilledInPlace(t *testing.T) {
 	requireRoot(t)
+	require.Feature(t, require.CgroupKill)
 	moments := killMoments()
 	whole := timeWhole(t, "place", endFamily)
 	count := map[string]int{}

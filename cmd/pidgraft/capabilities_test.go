@@ -142,6 +142,10 @@ func TestMinimumCapabilities(t *testing.T) {
 
 	look := []string{"CAP_BPF", "CAP_PERFMON"}
 	rebuild := []string{"CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SETUID"}
+	inPlace := []string{"CAP_SYS_ADMIN", "CAP_SETGID", "CAP_SYS_PTRACE"}
+	if !ownCgroupIsRoots(t) {
+		inPlace = append(inPlace, "CAP_DAC_OVERRIDE")
+	}
 	for _, test := range []struct {
 		name         string
 		uid          int
@@ -165,6 +169,10 @@ func TestMinimumCapabilities(t *testing.T) {
 			[]string{"restore", "--exec", "exit 0", image}},
 		{"restore a subtree", nobody, slices.Concat(rebuild, []string{"CAP_SYS_PTRACE"}),
 			slices.Concat(restore, []string{u.subtree(plain, "subtree.img")})},
+		{"restore a subtree in place", nobody, slices.Concat(rebuild, []string{"CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE"}),
+			slices.Concat(restore, []string{"--pidns=current", "--pids=any", u.path("subtree.img")})},
+		{"restore a subtree in place as root", 0, inPlace,
+			slices.Concat(restore, []string{"--pidns=current", "--pids=any", u.path("subtree.img")})},
 		{"restore nested user namespaces", nobody,
 			slices.Concat(rebuild, []string{"CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SETFCAP"}),
 			slices.Concat(restore, []string{u.image(sandbox, "sandbox.img")})},
@@ -177,6 +185,9 @@ func TestMinimumCapabilities(t *testing.T) {
 		{"doctor", nobody, rebuild, []string{"doctor"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if slices.Contains(test.args, "--pidns=current") {
+				require.Feature(t, require.CgroupKill)
+			}
 			u := &unprivileged{t, u.dir}
 			if test.args[0] == "restore" {
 				named := u.named(test.uid, test.args)
@@ -224,6 +235,30 @@ func (u *unprivileged) named(uid int, args []string) []string {
 	_, after, _ := strings.Cut(said, "missing: ")
 	list, _, _ := strings.Cut(after, " (")
 	return slices.Sorted(strings.SplitSeq(list, ", "))
+}
+
+// ownCgroupIsRoots: where cgroup v2 is the machine's, and this process in the
+// uppermost one, some container engines take root's own permission away.
+func ownCgroupIsRoots(t *testing.T) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut("\n"+string(text), "\n0::")
+	path, _, _ := strings.Cut(after, "\n")
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Mode().Perm()&0o200 != 0
+	}
+	t.Fatal("no cgroup v2 is mounted")
+	return false
 }
 
 // fdinfoIsOpen: since 5.14 what it takes to read it is CAP_SYS_PTRACE.

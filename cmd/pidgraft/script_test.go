@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"github.com/pidgraft/pidgraft/image"
 	"github.com/pidgraft/pidgraft/internal/churn"
 	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/schematest"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/restore"
@@ -55,7 +57,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			return cond == "root" && os.Geteuid() == 0, nil
+			switch cond {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "cgroup-kill":
+				return require.Has(require.CgroupKill)
+			}
+			return false, fmt.Errorf("no condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"forest": cmdForest, "code": cmdCode, "kill-pid": cmdKillPID, "chop": cmdChop,

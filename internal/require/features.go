@@ -80,6 +80,28 @@ var ProbeReads = Requirement{
 	},
 }
 
+// CgroupKill is what a restore in place undoes by.
+var CgroupKill = Requirement{
+	Name:  "cgroup.kill",
+	Since: "5.14",
+	Probe: func() error {
+		var err error
+		for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+			if _, err = os.Stat(root + "/cgroup.procs"); err != nil {
+				continue
+			}
+			var dir string // the uppermost cgroup has no such file
+			if dir, err = os.MkdirTemp(root, "pidgraft-require-"); err != nil {
+				return err
+			}
+			defer os.Remove(dir)
+			_, err = os.Stat(dir + "/cgroup.kill")
+			return err
+		}
+		return err
+	},
+}
+
 // ReadOnlyCast is what programs read by under lockdown of confidentiality.
 var ReadOnlyCast = Requirement{
 	Name:  "the kfunc bpf_rdonly_cast",

@@ -3,6 +3,7 @@
 package require
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -53,6 +54,18 @@ func Feature(t testing.TB, r Requirement) {
 	case fail:
 		t.Fatal(why)
 	}
+}
+
+// Has is Feature for conditions of scripts, which skip for what they name: it
+// gives an error where the machine should have it.
+func Has(r Requirement) (bool, error) {
+	switch verdict, why := r.judge(release()); verdict {
+	case skip:
+		return false, nil
+	case fail:
+		return false, errors.New(why)
+	}
+	return true, nil
 }
 
 type verdict int

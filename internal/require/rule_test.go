@@ -22,7 +22,7 @@ const (
 )
 
 // Nothing but this package skips a test: in Go, or in a script of testscript,
-// whose only condition to skip on is root.
+// whose conditions to skip on are root and what cmd/pidgraft asks Has for.
 func TestOneWayToSkip(t *testing.T) {
 	eachFile(t, func(path string, file *ast.File, set *token.FileSet) {
 		if file.Name.Name == "require" {
@@ -32,7 +32,7 @@ func TestOneWayToSkip(t *testing.T) {
 			t.Errorf("%s skips a test itself: use internal/require", set.Position(call))
 		}
 	})
-	condition := regexp.MustCompile(`^\[!root\] skip `)
+	condition := regexp.MustCompile(`^\[!root\] skip |^\[!cgroup-kill\] skip 'needs `)
 	eachPath(t, ".txtar", func(path string) {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -40,7 +40,7 @@ func TestOneWayToSkip(t *testing.T) {
 		}
 		for line := range strings.Lines(string(text)) {
 			if slices.Contains(strings.Fields(line), "skip") && strings.HasPrefix(line, "[") && !condition.MatchString(line) {
-				t.Errorf("%s: %q: only [!root] skip", path, line)
+				t.Errorf("%s: %q: only [!root] skip, or a condition of package require with the reason", path, line)
 			}
 		}
 	})
