@@ -5,6 +5,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -84,12 +85,21 @@ func orUnknown(s string) string {
 	return s
 }
 
+// hasOwnTypes reports whether the kernel says of itself what it has.
+func hasOwnTypes() bool {
+	_, err := os.Stat(kernelBTF)
+	return err == nil
+}
+
 // explain turns what a failed load or attach returned into an error of this
 // package. Only after a failure is it worth asking why.
 func explain(op string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES) && len(missing()) > 0:
 		return notPermitted(op, err)
+	case errors.Is(err, ebpf.ErrNotSupported) && lockdown() == confidentiality && !hasOwnTypes():
+		return fmt.Errorf("%s: %w: kernel lockdown is %s: programs read by bpf_rdonly_cast then, which is found by the kernel's own BTF, and there is no %s: %w",
+			op, ErrUnsupported, confidentiality, kernelBTF, err)
 	case errors.Is(err, ebpf.ErrNotSupported) && lockdown() == confidentiality:
 		return fmt.Errorf("%s: %w: kernel lockdown is %s, and before Linux 6.2 (this is %s) there is no bpf_rdonly_cast, by which programs may read then: %w",
 			op, ErrUnsupported, confidentiality, release(), err)

@@ -22,17 +22,21 @@ import (
 )
 
 // Two dumps of an unchanged forest are the same bytes but for the time, and
-// each is the image of a forest that can be.
+// each is the image of a forest that can be. With -short two of three samples
+// are dumped once.
 func TestDumpTwice(t *testing.T) {
 	require.Root(t)
-	for _, s := range testforest.Samples() {
+	for n, s := range testforest.Samples() {
 		t.Run(s.Name, func(t *testing.T) {
 			f := testforest.Start(t, s.Script)
 			k := look{pid: f.Root(), scope: loader.Auto, retries: retries}
 			if s.Subtree {
 				k.scope = loader.Subtree
 			}
-			var images [2]bytes.Buffer
+			images := make([]bytes.Buffer, 2)
+			if testing.Short() && n%3 != 0 {
+				images = images[:1]
+			}
 			for i := range images {
 				g, err := k.take(context.Background())
 				if err != nil {
@@ -46,7 +50,7 @@ func TestDumpTwice(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if !bytes.Equal(images[0].Bytes(), images[1].Bytes()) {
+			if !bytes.Equal(images[0].Bytes(), images[len(images)-1].Bytes()) {
 				t.Error("two dumps differ")
 			}
 		})

@@ -60,6 +60,8 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "probe-reads":
+				return require.Has(require.ProbeReads)
 			case "cgroup-kill":
 				return require.Has(require.CgroupKill)
 			}

@@ -181,7 +181,11 @@ func dieNow(t *testing.T, pid int) {
 func typical(t *testing.T, do func()) time.Duration {
 	t.Helper()
 	var took []time.Duration
-	for range 7 {
+	n := 7
+	if testing.Short() {
+		n = 3
+	}
+	for range n {
 		start := time.Now()
 		do()
 		took = append(took, time.Since(start))

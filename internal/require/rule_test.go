@@ -32,7 +32,7 @@ func TestOneWayToSkip(t *testing.T) {
 			t.Errorf("%s skips a test itself: use internal/require", set.Position(call))
 		}
 	})
-	condition := regexp.MustCompile(`^\[!root\] skip |^\[!cgroup-kill\] skip 'needs `)
+	condition := regexp.MustCompile(`^\[!root\] skip |^\[!(cgroup-kill|probe-reads)\] skip 'needs `)
 	eachPath(t, ".txtar", func(path string) {
 		text, err := os.ReadFile(path)
 		if err != nil {

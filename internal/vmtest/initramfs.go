@@ -184,7 +184,7 @@ func (i *initramfs) addTestdata(a *archive) error {
 		}
 		to := path.Join(sourceDir, filepath.ToSlash(rel))
 		switch name := d.Name(); {
-		case name == ".git":
+		case d.IsDir() && name == ".git": // in a work tree it is a file
 			return fs.SkipDir
 		case d.IsDir() && (name == "testdata" || name == "schema"):
 			a.tree(to, file)
