@@ -21,7 +21,7 @@ import (
 var updateDocs = flag.Bool("docs.update", false, "write what the commands in the documentation print")
 
 // documents are those whose commands are run.
-var documents = []string{"tutorial.md"}
+var documents = []string{"tutorial.md", "convert.md"}
 
 // shell is a block of a document: text before it, then commands with what they
 // print.
@@ -115,6 +115,7 @@ func TestDocs(t *testing.T) {
 	require.Feature(t, require.BTF)
 	require.Feature(t, require.ProbeReads)
 	require.Feature(t, require.Program("pgrep", "procps"))
+	require.Feature(t, require.Program("crit", "criu"))
 	if !alone.Inside() {
 		var args []string
 		if *updateDocs {
