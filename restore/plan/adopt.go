@@ -171,7 +171,10 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 	if p.nodes[k].late != none {
 		return
 	}
-	if p.nodes[k].signal != forest.SIGCHLD && p.bearByThread(t, k) {
+	if init := p.missing(p.via(t), k); init != none && !p.within(init, k) {
+		p.bearAhead(t, at, init)
+	}
+	if len(p.refusals) > 0 || p.nodes[k].signal != forest.SIGCHLD && p.bearByThread(t, k) {
 		return
 	}
 	if !p.canAdopt(t, p.via(t), k) {

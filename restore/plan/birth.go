@@ -175,7 +175,17 @@ func (p *planner) advance(n int32, force bool) bool {
 	moved := false
 	if p.nodes[n].stage == early {
 		var all bool
-		if moved, all = p.bearAll(n, p.nodes[n].session, &force); !all {
+		never := false
+		if moved, all = p.bearAll(n, p.nodes[n].session, &never); !all && p.needsEarly(n) {
+			if !force {
+				return moved
+			}
+			more := false
+			if more, all = p.bearAll(n, p.nodes[n].session, &force); !all {
+				return moved || more
+			}
+		}
+		if len(p.refusals) > 0 {
 			return moved
 		}
 		if !p.giveBefore(n) && !force {
@@ -199,6 +209,19 @@ func (p *planner) advance(n int32, force bool) bool {
 		}
 	}
 	return moved
+}
+
+// needsEarly reports whether a child of process n that is still to be born needs
+// the session that n is about to leave.
+func (p *planner) needsEarly(n int32) bool {
+	for i, t := range p.threadsOf(n) {
+		for _, k := range p.nodes[t].kids[p.nodes[n].next[i]:] {
+			if p.need(k) == p.nodes[n].curSession {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // bearAll bears the children of process n, each thread's in sibling order, up

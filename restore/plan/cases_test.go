@@ -246,6 +246,43 @@ var cases = []struct {
 		m.exit(a)
 		m.join(b, 0, init)
 	}},
+	{"a nested init adopted a child from the session of its parent, who left its own", forest.Subtree, func(m machine, root model.TaskID) {
+		init := m.fork(root, model.NewPID)
+		m.setsid(root)
+		m.setns(root, init)
+		a := m.fork(root, 0)
+		m.fork(a, 0)
+		m.exit(a)
+	}},
+	{"a session is led from below a younger sibling, in the session of their parent", forest.Container, func(m machine, root model.TaskID) {
+		m.setsid(root)
+		thread := m.fork(root, model.Thread)
+		a := m.fork(thread, 0)
+		b := m.fork(a, 0)
+		m.setsid(b)
+		m.fork(b, 0)
+		m.exit(b)
+		m.ok(m.k.ExitThread(thread, 0))
+	}},
+	{"a session is led from below a thread's child, in the session of their process", forest.Container, func(m machine, root model.TaskID) {
+		m.setsid(root)
+		a := m.fork(m.fork(root, model.Thread), 0)
+		b := m.fork(a, 0)
+		m.setsid(b)
+		m.fork(b, model.NewPID)
+		m.exit(b)
+	}},
+	{"a group is led by a younger sibling in a namespace whose init is younger still", forest.Container, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		init := m.fork(root, model.NewPID)
+		b := m.fork(a, model.NewPID)
+		m.setns(a, init)
+		c := m.fork(a, 0)
+		m.join(c, 0, 0)
+		m.join(a, b, c)
+		m.exit(a)
+		_ = b
+	}},
 	{"the root is stopped", forest.Container, func(m machine, root model.TaskID) {
 		m.fork(root, 0)
 		m.kill(root, 19)

@@ -97,6 +97,9 @@ func (p *planner) requireOf(i int32) {
 				p.nodes[k].signal == forest.SIGCHLD && p.sideways(s, i) {
 				continue
 			}
+			if (up != free || !p.nodes[i].leads) && p.nodes[k].signal == forest.SIGCHLD && p.fromFurtherOut(s, i) {
+				continue
+			}
 			if up != free {
 				p.unsupported(i, "its children need two sessions that it can only be born in: %s for one, %s for %s",
 					p.f.TagName(up), p.f.TagName(s), p.name(k))
@@ -149,6 +152,16 @@ func (p *planner) sideways(s forest.Tag, i int32) bool {
 	}
 	top := p.topOf(l) // none: from outside
 	return top == none || !p.within(i, top)
+}
+
+// fromFurtherOut is sideways for a session whose leader has i below it: it
+// lives further out than i does, and so do members of it.
+func (p *planner) fromFurtherOut(s forest.Tag, i int32) bool {
+	if s <= 0 || !p.isInit(i) {
+		return false
+	}
+	l := p.x.TaskOf(s)
+	return l != forest.None && int32(l) != i && p.nodes[l].ns != p.nodes[i].ns && p.f.Encloses(int(p.nodes[l].ns), int(p.nodes[i].ns))
 }
 
 // bearGhost bears the leader of ghost session s again, as a child of the
