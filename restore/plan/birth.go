@@ -320,6 +320,10 @@ func (p *planner) keepSession(n, t int32, at int) {
 		if p.need(k) != s || p.carrier(t, s, p.nodes[k].signal) != none {
 			continue
 		}
+		if !p.nodes[t].born {
+			p.unsupported(k, "its parent, thread %s, is in a nested user namespace, and there only after its process has left the session of the child", p.name(t))
+			return
+		}
 		h := p.helper(RoleHelper, p.nodes[t].ns, 0, "stays in the session that "+p.name(n)+" was born in, to make its later children there")
 		hn := &p.nodes[h]
 		hn.parent, hn.session, hn.group, hn.signal = t, s, p.nodes[n].curGroup, p.nodes[k].signal

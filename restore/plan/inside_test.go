@@ -210,6 +210,14 @@ var insideCases = []struct {
 		m.exit(outer)
 		_ = e
 	}},
+	{"an init inside, in a session of its own forest, adopted the child of an entrant", func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.setsid(a)
+		m.setns(model.Outsider, m.fork(m.fork(a, 0), inside))
+		e := m.fork(model.Outsider, 0)
+		m.fork(e, 0)
+		m.exit(e)
+	}},
 	{"inits ended by reboot(2) and by a fault", func(m machine, root model.TaskID) {
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 1))
 		m.ok(m.k.Die(m.fork(root, model.NewPID), 11))

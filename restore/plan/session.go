@@ -157,6 +157,9 @@ func (p *planner) sideways(s forest.Tag, i int32) bool {
 // fromFurtherOut is sideways for a session whose leader has i below it: it
 // lives further out than i does, and so do members of it.
 func (p *planner) fromFurtherOut(s forest.Tag, i int32) bool {
+	if s == forest.Inherited && !p.holderLeads { // by the outsider, if by nobody else
+		return i != 0 && p.isInit(i)
+	}
 	if s <= 0 || !p.isInit(i) {
 		return false
 	}
