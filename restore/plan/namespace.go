@@ -27,9 +27,11 @@ func (p *planner) takeNamespace(i int32) {
 		}
 		return
 	}
-	p.absent(int32(ns))
+	if p.absent(int32(ns)); len(p.refusals) > 0 {
+		return
+	}
 	init := p.initOf(int32(ns))
-	if init == none && len(p.refusals) == 0 {
+	if init == none {
 		if init = p.bearDead(int32(ns)); init == none {
 			return
 		}

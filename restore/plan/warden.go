@@ -53,7 +53,9 @@ func (p *planner) bearWarden(ns int32) int32 {
 			by = p.holder // what is inherited is led by that
 		}
 		h := p.bornOf(by, parent, "makes "+why)
-		p.joinUser(h, owner)
+		if p.joinUser(h, owner); len(p.refusals) > 0 {
+			return none
+		}
 		p.addWarden(h, ns, tag, why, Parent)
 		return none
 	}
@@ -69,7 +71,9 @@ func (p *planner) bearWarden(ns int32) int32 {
 		hn := &p.nodes[h]
 		hn.session, hn.group, hn.once = p.now(by).curSession, p.now(by).curGroup, true
 		p.birth(by, h, 0)
-		p.joinUser(h, owner)
+		if len(p.refusals) == 0 {
+			p.joinUser(h, owner)
+		}
 		n := p.addWarden(h, ns, tag, why, 0)
 		if len(p.refusals) == 0 {
 			p.nodes[n].arrived = p.endInto(h, heir)
