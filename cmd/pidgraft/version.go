@@ -6,27 +6,57 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pidgraft/pidgraft/audit/listing"
+	"github.com/pidgraft/pidgraft/audit/record"
 	"github.com/pidgraft/pidgraft/doctor"
 	"github.com/pidgraft/pidgraft/forest/view"
 	planview "github.com/pidgraft/pidgraft/restore/plan/view"
 )
 
+// schemas are the forms of JSON that this version writes.
+var schemas = []string{
+	view.Schema, planview.Schema, restoreSchema, listing.Schema, listing.MapSchema, record.Schema, doctor.Schema,
+}
+
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:         "version",
-		Short:       "Print the version",
-		Annotations: overhead("None."),
+	features := false
+	cmd := &cobra.Command{
+		Use:   "version [flags]",
+		Short: "Print the version, the kernel and the forms of JSON",
+		Long: `Print the version of pidgraft, the kernel that it runs on, and the schemas of its
+JSON output (docs/schema). --features adds what can be done here, as pidgraft
+doctor finds out.`,
+		Annotations: overhead("None; with --features that of pidgraft-doctor(1)."),
 		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "pidgraft %s (%s, %s/%s)\nJSON schema %s\nJSON schema %s\nJSON schema %s\n"+
-				"on %s; pidgraft doctor says what it can do there\n",
-				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, view.Schema, planview.Schema, doctor.Schema, machine())
-			return err
+			w := cmd.OutOrStdout()
+			fmt.Fprintf(w, "pidgraft %s (%s, %s/%s)\non %s\nschemas: %s\n",
+				version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, machine(), strings.Join(schemas, ", "))
+			if !features {
+				return nil
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			report, err := doctor.New(doctor.Options{}).Examine(ctx)
+			if err != nil {
+				return err
+			}
+			for _, job := range report.Jobs {
+				can := "yes"
+				if !job.Can {
+					can = "no: " + strings.Join(job.Missing, ", ")
+				}
+				fmt.Fprintf(w, "%s: %s\n", job.Name, can)
+			}
+			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&features, "features", false, "also try what this machine can do")
+	return cmd
 }
 
 // release is the version of a package, which its build sets.
