@@ -38,6 +38,7 @@ type auditing struct {
 	source    *choice
 	listen    string
 	otlp      string
+	noEvents  bool
 	finding   finding.Options
 	state     *stateFile // nil: no --state
 
@@ -110,6 +111,7 @@ are gone, across its own restarts: see dump --history.`,
 	fs.StringVar(&state.path, "state", "", "keep in `FILE` where processes were born, for dump --history")
 	fs.DurationVar(&state.every, "state-every", 10*time.Second, "write it this often")
 	fs.StringVar(&a.otlp, "otlp", "", "send records and metrics to a collector at `URL` by OTLP over HTTP; env: to where the OTEL_ variables say")
+	fs.BoolVar(&a.noEvents, "no-events", false, "leave out events: tell of what is wrong, lost and counted only")
 	a.finding.Hold = 3 * time.Second
 	return cmd
 }
@@ -265,6 +267,9 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		PidMax:    machinePidMax(),
 		Emit: func(r *record.Record) error {
 			lost = lost || r.Type == record.TypeLoss
+			if a.noEvents && r.Type == record.TypeEvent {
+				return nil
+			}
 			naming.name(auditor, r)
 			out.record(r)
 			return a.out.write(r)

@@ -28,7 +28,11 @@ import (
 // startListening starts an audit that listens at a free port, and gives where.
 func startListening(t *testing.T, args ...string) (*auditRun, string) {
 	t.Helper()
-	cmd := pidgraft(append([]string{"audit", "--listen", "0"}, args...)...)
+	return startListeningCommand(t, pidgraft(append([]string{"audit", "--listen", "0"}, args...)...))
+}
+
+func startListeningCommand(t *testing.T, cmd *exec.Cmd) (*auditRun, string) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -253,5 +257,30 @@ func TestOTLP(t *testing.T) {
 	}
 	if said := audit("http://" + freePort(t)); !strings.Contains(said, "records were not delivered") {
 		t.Errorf("it says %q", said)
+	}
+}
+
+// Whoever may use BPF may audit the namespace that he is in, serve it, and nothing
+// else is asked for.
+func TestAuditCapabilities(t *testing.T) {
+	require.Root(t)
+	require.Feature(t, require.BTF)
+	require.Feature(t, require.ProbeReads)
+	u := newUnprivileged(t)
+	const look = "-all,+bpf,+perfmon"
+	cmd := exec.Command("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps="+look, "--ambient-caps="+look,
+		"--bounding-set="+look, u.path("pidgraft"), "audit", "--no-events", "--listen", "0", "--hidden-every", "1s")
+	cmd.Dir = u.dir
+	a, at := startListeningCommand(t, cmd)
+	eventually(t, "ready", func() bool { code, _ := fetch(t, at+"readyz"); return code == http.StatusOK })
+	time.Sleep(2 * time.Second) // for a look at what hides
+	a.signal(syscall.SIGTERM)
+	if code := a.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, r := range a.records {
+		if r.Event != nil {
+			t.Errorf("an event: %+v", r.Event)
+		}
 	}
 }

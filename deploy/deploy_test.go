@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	apps "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pidgraft/pidgraft/audit/metric"
+	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/require"
+)
+
+func TestMain(m *testing.M) { os.Exit(leak.Checked(m).Run()) }
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+const capabilities = "CAP_BPF CAP_PERFMON"
+
+// systemd understands the unit, and finds little that it could still take away.
+func TestUnit(t *testing.T) {
+	require.Feature(t, require.Program("systemd-analyze", "systemd"))
+	text := read(t, "systemd/pidgraft-audit.service")
+	for _, name := range []string{"AmbientCapabilities", "CapabilityBoundingSet"} {
+		if !strings.Contains(text, "\n"+name+"="+capabilities+"\n") {
+			t.Errorf("%s is not %s", name, capabilities)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is to be run must be there.
+	unit := filepath.Join(t.TempDir(), "pidgraft-audit.service")
+	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(text, "/usr/bin/pidgraft ", self+" ")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("systemd-analyze", "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+	const threshold = "20" // of 100, in tenths of its exposure level
+	if out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+threshold, unit).CombinedOutput(); err != nil {
+		t.Errorf("security: %v\n%s", err, out)
+	} else {
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		t.Log(lines[len(lines)-1])
+	}
+}
+
+// Kubernetes knows every field of the DaemonSet, and it asks for no more than it
+// has to.
+func TestDaemonSet(t *testing.T) {
+	var d apps.DaemonSet
+	if err := yaml.UnmarshalStrict([]byte(read(t, "kubernetes/daemonset.yaml")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Kind != "DaemonSet" || d.APIVersion != "apps/v1" {
+		t.Errorf("it is a %s of %s", d.Kind, d.APIVersion)
+	}
+	pod := d.Spec.Template.Spec
+	for k, v := range d.Spec.Selector.MatchLabels {
+		if d.Spec.Template.Labels[k] != v {
+			t.Errorf("its pods have no label %s=%s", k, v)
+		}
+	}
+	if !pod.HostPID || pod.HostNetwork || pod.HostIPC || len(pod.Volumes) > 0 || *pod.AutomountServiceAccountToken || len(pod.Containers) != 1 {
+		t.Errorf("it shares more of the node than its pid namespace: %+v", pod)
+	}
+	c := pod.Containers[0]
+	s := c.SecurityContext
+	if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" {
+		t.Errorf("it may do more than it has to: %+v", s)
+	}
+	var added []string
+	for _, c := range s.Capabilities.Add {
+		added = append(added, "CAP_"+string(c))
+	}
+	if got := strings.Join(added, " "); got != capabilities {
+		t.Errorf("its capabilities are %s", got)
+	}
+	for name, port := range map[string]string{"liveness": c.LivenessProbe.HTTPGet.Port.String(), "readiness": c.ReadinessProbe.HTTPGet.Port.String()} {
+		if port != c.Ports[0].Name {
+			t.Errorf("%s asks port %s", name, port)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	require.Feature(t, require.Program("promtool", "prometheus"))
+	if out, err := exec.Command("promtool", "check", "rules", "prometheus/rules.yaml").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Every metric that the rules and the dashboard name is there, and every metric
+// of namespaces is on the dashboard.
+func TestMetrics(t *testing.T) {
+	known := map[string]bool{}
+	for _, m := range metric.All() {
+		known[m.Name] = true
+	}
+	word := regexp.MustCompile(`pidgraft_[a-z_]+`)
+	var dashboard any
+	text := read(t, "grafana/pidgraft.json")
+	if err := json.Unmarshal([]byte(text), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{"grafana": text, "rules": read(t, "prometheus/rules.yaml")} {
+		names := word.FindAllString(text, -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no metric", path)
+		}
+		for _, name := range names {
+			if !known[name] {
+				t.Errorf("%s: there is no metric %s", path, name)
+			}
+		}
+	}
+	shown := word.FindAllString(text, -1)
+	for _, m := range metric.All() {
+		if slices.Contains(m.Labels, metric.Namespace) && !slices.Contains(shown, m.Name) {
+			t.Errorf("the dashboard does not show %s", m.Name)
+		}
+	}
+}
