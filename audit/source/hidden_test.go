@@ -141,7 +141,7 @@ func dropPtrace() error {
 func TestNoFalseAlarms(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		load := workload()
-		w := churn.Random(t, 3, load.tasks, load.births, -1)
+		w := churn.Random(t, 3, tasks, births, -1)
 		target := loader.Target{PID: w.PID(), Scope: loader.Container}
 		if whole {
 			target = loader.Target{Scope: loader.Machine}

@@ -32,21 +32,24 @@ var (
 
 func TestMain(m *testing.M) { os.Exit(leak.Checked(m, churn.Close, testforest.Close).Run()) }
 
-// work is a random workload, and what is done with it.
+// So many tasks do this and that in a random workload, and so many births a second
+// go on beside; fewer in guests (package churn).
+const tasks, births = 60, 2000
+
+// work is what is done with a random workload.
 type work struct {
-	tasks, births int // that many do this and that, and so many births a second go on beside
-	moments       int
-	duration      time.Duration
-	ring          uint32 // bytes that some seconds of it do not fit
+	moments  int
+	duration time.Duration
+	ring     uint32 // bytes that some seconds of it do not fit
 }
 
 // workload is for the machine. A guest has one processor, which counts its
 // instructions: as much there would be minutes of the host's.
 func workload() work {
 	if require.InGuest() {
-		return work{10, 50, *moments / 2, *duration / 3, 1 << 17}
+		return work{*moments / 2, *duration / 3, 1 << 17}
 	}
-	return work{60, 2000, *moments, *duration, 1 << 19}
+	return work{*moments, *duration, 1 << 19}
 }
 
 // follower is a live namespace being followed.
@@ -240,7 +243,7 @@ func TestStateIsTheKernels(t *testing.T) {
 	require.Feature(t, require.ProbeReads)
 	cg, dir := newCgroup(t)
 	load := workload()
-	w := churn.Random(t, 1, load.tasks, 0, int(dir.Fd()))
+	w := churn.Random(t, 1, tasks, 0, int(dir.Fd()))
 	defer w.Stop() // before the cgroup goes
 	f := start(t, w.PID(), loader.StreamOptions{}, follow.Options{Heal: true, Reconcile: time.Second})
 	const enough = 100 // births
@@ -298,7 +301,7 @@ func TestLossIsHealed(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cg, dir := newCgroup(t)
-			w := churn.Random(t, 1, load.tasks, load.births, int(dir.Fd()))
+			w := churn.Random(t, 1, tasks, births, int(dir.Fd()))
 			defer w.Stop() // before the cgroup goes
 			f := start(t, w.PID(), test.stream, follow.Options{Heal: true})
 			begun := time.Now()

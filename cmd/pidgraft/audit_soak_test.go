@@ -21,7 +21,7 @@ import (
 	"github.com/pidgraft/pidgraft/internal/require"
 )
 
-var soak = flag.Duration("audit.soak", 10*time.Second, "how long TestAuditSoak follows a random workload; from 10 minutes on its memory is judged")
+var soak = flag.Duration("audit.soak", 10*time.Second, "how long TestAuditSoak follows a random workload, a third with -short; from 10 minutes on its memory is judged")
 
 // counting reads records, and keeps the last and how many there were of each type.
 type counting struct {
@@ -85,10 +85,14 @@ func TestAuditSoak(t *testing.T) {
 		_, err := io.Copy(seen, out)
 		ended <- err
 	}()
+	whole := *soak
+	if testing.Short() {
+		whole /= 3
+	}
 	const samples = 120
 	var sizes []float64
 	for range samples {
-		time.Sleep(*soak / samples)
+		time.Sleep(whole / samples)
 		sizes = append(sizes, resident(t, cmd.Process.Pid))
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -111,10 +115,10 @@ func TestAuditSoak(t *testing.T) {
 	}
 	// What the runtime takes at first is no leak.
 	rest := sizes[samples/3:]
-	slope := slopeOf(rest) * samples / soak.Hours()
+	slope := slopeOf(rest) * samples / whole.Hours()
 	t.Logf("%v: %d events (%.0f a second), %d lost, %d recovered, %d snapshots; %.1f to %.1f MiB resident, slope %+.2f MiB an hour",
-		*soak, s.Events, float64(s.Events)/soak.Seconds(), s.Lost, s.Recovered, s.Snapshots, rest[0]/1024, rest[len(rest)-1]/1024, slope/1024)
-	if third := len(rest) / 3; *soak >= 10*time.Minute && mean(rest[2*third:]) > 1.1*mean(rest[:third]) {
+		whole, s.Events, float64(s.Events)/whole.Seconds(), s.Lost, s.Recovered, s.Snapshots, rest[0]/1024, rest[len(rest)-1]/1024, slope/1024)
+	if third := len(rest) / 3; whole >= 10*time.Minute && mean(rest[2*third:]) > 1.1*mean(rest[:third]) {
 		t.Errorf("it grows: %.0f KiB on average, and then %.0f", mean(rest[:third]), mean(rest[2*third:]))
 	}
 }

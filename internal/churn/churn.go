@@ -89,12 +89,14 @@ func Births(t testing.TB, rate int) *Churn {
 // with births beside them at a rate, as by Births. A cgroup, if not negative, is
 // the descriptor of one that they are to be in. It ends with the test.
 //
-// In a guest, whose processor is many times slower, tasks do a fifth as much: or
-// they would be all that it does.
+// In a guest, whose one processor is many times slower, there are a sixth of the
+// tasks, which do a fifth as much, and a twentieth of the births: or they would be
+// all that it does.
 func Random(t testing.TB, seed int64, tasks, rate, cgroup int) *Churn {
 	pace := 1
 	if require.InGuest() {
 		pace = 5
+		tasks, rate = max(tasks/6, 1), rate/20
 	}
 	return start(t, cgroup, "random", strconv.FormatInt(seed, 10), strconv.Itoa(tasks), strconv.Itoa(rate), strconv.Itoa(pace))
 }
