@@ -346,3 +346,32 @@ func TestExecUnmapped(t *testing.T) {
 		t.Errorf("run: %v", err)
 	}
 }
+
+// Init that gives up when all is decided waits for the end of one who entered from
+// the coordinator's side, which the coordinator has to collect.
+func TestUnreportedWithEntrants(t *testing.T) {
+	eachMemory(t, func(t *testing.T, opts Options) {
+		s := newScript(t)
+		s.enter()
+		s.hold("init")
+		out, in := pipe(t, 10*time.Second)
+		out.Close() // nobody reads the report
+		opts.Detach, opts.Stdout, opts.Success = true, in, report
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Run(ctx, s.forest, s.finished(), opts)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("success without a report")
+			}
+		case <-ctx.Done():
+			t.Fatal("the restorer waits for ever")
+		}
+		nothingLeft(t)
+	})
+}

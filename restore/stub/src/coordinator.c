@@ -161,6 +161,26 @@ static void reap_init(s32 pid)
 }
 
 /*
+ * Whether Init has ended, and if so collects it. Meanwhile it may wait for the
+ * ends of those who entered its namespace from here (zap_pid_ns_processes), so
+ * these are collected, too: whoever only looks at Init would wait for ever.
+ */
+static int init_ended(s32 pid)
+{
+	s32 status = 0;
+	long got;
+
+	do {
+		got = sys4(__NR_wait4, -1, &status, __WALL | WNOHANG, 0);
+	} while (got == -EINTR || (got > 0 && got != pid));
+	if (got == pid) {
+		PLAN->init_status = status;
+		store(&PLAN->init_ended, 1);
+	}
+	return got != 0;
+}
+
+/*
  * What lives beside the new namespace does not end with it, and one that is just
  * changing its credentials not with its parent either. All of it comes here.
  */
@@ -290,7 +310,7 @@ static void stop_root(s32 pid, int pidfd)
 	long got;
 
 	while (!load(&PLAN->closed)) {
-		if (ended(pidfd, 0))
+		if (init_ended(pid))
 			return;
 		futex_wait(&PLAN->closed, 0, 100);
 	}
@@ -340,12 +360,10 @@ static void commit(struct actor *init)
 			now = load(&PLAN->commit);
 			if (now >= enough)
 				quit(0);
-			if (ended(pidfd, 0))
-				break;
+			if (init_ended(pid))
+				quit(EXIT_STUB);
 			futex_wait(&PLAN->commit, now, 100);
 		}
-		reap_init(pid);
-		quit(EXIT_STUB);
 	}
 	sys3(__NR_close_range, 0, ~0U, 0);
 	reap_init(pid);
