@@ -271,3 +271,35 @@ func TestHistoryIsTrue(t *testing.T) {
 		}
 	})
 }
+
+// The session of kernel threads, number 0 of the initial namespace, is nobody's to
+// have led: one who was born in it was born in one that is not visible.
+func TestBornWithTheIdle(t *testing.T) {
+	const ns, idle, parent, child = 0x9, 0x10, 0x20, 0x30
+	s, err := state.FromSnapshot(&collector.Snapshot{
+		Namespace: ns, Namespaces: []collector.Namespace{{ID: ns, Inode: 1}},
+		Pids: []collector.Pid{
+			{ID: idle, Namespace: ns, Numbers: []int32{0}},
+			{ID: parent, Namespace: ns, Numbers: []int32{5}, HasPID: true, HasTGID: true},
+		},
+		Tasks: []collector.Task{{ID: 1, GroupLeader: 1, Pid: parent, TGID: parent, PGID: idle, SID: idle, StartTime: 1}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracker := NewTracker()
+	tracker.Renewed(s)
+	e := event.Event{Kind: event.Birth, When: 7, Creator: event.Creator{ID: 1, Nr: 5, HostNr: 5}, Task: event.Task{
+		ID: 2, StartTime: 2, Pid: child, Process: child, Group: idle, Session: idle,
+		Numbers: []event.Number{{Nr: 6, Inode: 1, Namespace: ns}},
+	}}
+	s.Apply(e)
+	tracker.Event(s, e, follow.Before{}, s.Task(2))
+	f, err := Decode(tracker.Export(Header{Namespace: 1}).Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.Entries); n != 2 || f.Entries[1].Session != Outside || f.Entries[1].Group != Outside {
+		t.Errorf("%+v", f.Entries)
+	}
+}

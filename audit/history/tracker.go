@@ -122,7 +122,7 @@ func (t *Tracker) use(s *state.State, id collector.ID, born uint64) *node {
 	switch o := s.Object(id); {
 	case o == nil:
 		return nil
-	case o.Namespace == nil && o.Nr == 0:
+	case o.Idle(), o.Namespace == nil && o.Nr == 0:
 		return elsewhere
 	case o.Namespace != nil && o.Process == nil:
 		return t.putGhost(o)

@@ -26,9 +26,22 @@ import (
 func apart(t *testing.T, do func() error) {
 	t.Helper()
 	done := make(chan error)
-	go func() {
+	var run func()
+	run = func() {
 		// Not unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// That of the process does not end, and /proc/self would show its
+			// namespace from now on. It is held while another does it.
+			defer runtime.UnlockOSThread()
+			next := make(chan struct{})
+			go func() {
+				defer close(next)
+				run()
+			}()
+			<-next
+			return
+		}
 		err := unix.Unshare(unix.CLONE_NEWNS)
 		if err == nil {
 			err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
@@ -37,7 +50,8 @@ func apart(t *testing.T, do func() error) {
 			err = do()
 		}
 		done <- err
-	}()
+	}
+	go run()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

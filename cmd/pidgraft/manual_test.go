@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/pidgraft/pidgraft/internal/require"
 )
 
 var updateManual = flag.Bool("manual.update", false, "write docs/man anew")
@@ -22,6 +24,7 @@ var updateManual = flag.Bool("manual.update", false, "write docs/man anew")
 // TestManual: the pages in docs/man are those of the commands as they are. Each
 // command says what it costs.
 func TestManual(t *testing.T) {
+	require.Feature(t, require.Sources)
 	dir := filepath.Join("..", "..", "docs", "man")
 	root := rootCommand()
 	pages := map[string][]byte{"pidgraft.1": md2man.Render([]byte(rootPage(root)))}

@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pidgraft/pidgraft/internal/require"
 )
 
 // The schemas that version names are those in docs/schema.
 func TestSchemas(t *testing.T) {
+	require.Feature(t, require.Sources)
 	files, err := filepath.Glob("../../docs/schema/*.json")
 	if err != nil {
 		t.Fatal(err)

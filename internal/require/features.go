@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/pidgraft/pidgraft/internal/privilege"
 )
@@ -61,6 +62,10 @@ var ProbeReads = Requirement{
 	Since:  "5.5",
 	Unless: []State{Lockdown("confidentiality")},
 	Probe: func() error {
+		// Before 5.11 a program is charged to what may be locked.
+		if err := rlimit.RemoveMemlock(); err != nil {
+			return err
+		}
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 			Type: ebpf.RawTracepoint, License: "GPL",
 			Instructions: asm.Instructions{
@@ -77,6 +82,17 @@ var ProbeReads = Requirement{
 			return err
 		}
 		return p.Close()
+	},
+}
+
+// Sources is the tree that the tests are from, with its documents. In guests there
+// is no more of it than test data.
+var Sources = Requirement{
+	Name:   "the source tree",
+	Unless: []State{{Name: "it is a guest, with test data only", Holds: InGuest}},
+	Probe: func() error {
+		_, err := os.Stat("../../docs/schema")
+		return err
 	},
 }
 

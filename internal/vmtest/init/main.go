@@ -38,6 +38,9 @@ func run() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
+	if err := loopback(); err != nil {
+		return err
+	}
 	if out, err := exec.Command("/bin/busybox", "--install", "-s", "/bin").CombinedOutput(); err != nil {
 		return fmt.Errorf("busybox --install: %w\n%s", err, out)
 	}
@@ -131,6 +134,24 @@ func leaveRootfs() error {
 		return fmt.Errorf("chroot to %s: %w", root, err)
 	}
 	return unix.Chdir("/")
+}
+
+// loopback is all the network there is.
+func loopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("bring up lo: %w", err)
+	}
+	return nil
 }
 
 func mountAll() error {
