@@ -82,6 +82,9 @@ func (a *actor) phase() phase {
 	// It waits for numbers to go, or for children: no puppet blocks in wait4.
 	case string(wchan) == "zap_pid_ns_processes", string(wchan) == "do_wait":
 		return leaves
+	// Where it sleeps, wchan does not say on 5.10, and the stack does.
+	case string(wchan) == "0" && a.exiting() && a.inStack("zap_pid_ns_processes"):
+		return leaves
 	case statusField(text, "SigPnd") != noSignals, statusField(text, "ShdPnd") != noSignals,
 		!strings.HasPrefix(statusField(text, "State"), "S"), !a.inFutex(), a.exiting():
 		return busy
@@ -96,6 +99,13 @@ func (a *actor) inFutex() bool {
 	text, _ := procfile.Read(a.proc("syscall"))
 	number, _, _ := bytes.Cut(text, []byte(" "))
 	return string(number) == strconv.Itoa(unix.SYS_FUTEX)
+}
+
+// inStack tells whether the task sleeps in a function of the kernel, or in one that
+// it calls.
+func (a *actor) inStack(function string) bool {
+	text, _ := procfile.Read(a.proc("stack"))
+	return bytes.Contains(text, []byte(" "+function+"+"))
 }
 
 // exiting tells whether the task is on its way out (PF_EXITING): it may sleep
