@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,21 @@ func TestMain(m *testing.M) {
 	testscript.Main(leak.Checked(m, churn.Close, testforest.Close), map[string]func(){"pidgraft": main})
 }
 
+// scripts are all of them, with -short only those that ask something of the machine.
+func scripts(t *testing.T) []string {
+	all, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !testing.Short() {
+		return all
+	}
+	return slices.DeleteFunc(all, func(path string) bool {
+		text, err := os.ReadFile(path)
+		return err == nil && !strings.Contains(string(text), "\n[!root] skip") && !strings.HasPrefix(string(text), "[!root] skip")
+	})
+}
+
 // The scripts read as the manual: each shows what a command does and how it
 // fails. Those that need privileges begin with [!root] skip.
 func TestScripts(t *testing.T) {
@@ -44,7 +60,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Files:               scripts(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
