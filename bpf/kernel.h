@@ -165,8 +165,8 @@ struct nsproxy {
 };
 
 struct cred {
-	kuid_t uid, euid;
-	kgid_t gid, egid;
+	kuid_t uid, suid, euid, fsuid;
+	kgid_t gid, sgid, egid, fsgid;
 	struct user_namespace *user_ns;
 };
 

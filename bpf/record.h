@@ -69,13 +69,17 @@ struct record_task {
 	u32 euid;
 	u32 gid;
 	u32 egid;
+	u32 suid;
+	u32 fsuid;
+	u32 sgid;
+	u32 fsgid;
 	char comm[16];
 	/* Its own pid object, as in record_pid. */
 	u32 pid_uses;
 	u32 pid_level;
 	struct record_number numbers[MAX_NUMBERS];
 };
-_Static_assert(sizeof(struct record_task) == 192 + 33 * 16, "record_task");
+_Static_assert(sizeof(struct record_task) == 208 + 33 * 16, "record_task");
 
 /* record_pid.marks: bits 0-3 are the uses, 1 << PIDTYPE_*. */
 enum {

@@ -61,6 +61,10 @@ static __always_inline void fill_credentials(struct record_task *r, const struct
 	r->euid = VIEWED(v, struct cred, euid.val);
 	r->gid = VIEWED(v, struct cred, gid.val);
 	r->egid = VIEWED(v, struct cred, egid.val);
+	r->suid = VIEWED(v, struct cred, suid.val);
+	r->fsuid = VIEWED(v, struct cred, fsuid.val);
+	r->sgid = VIEWED(v, struct cred, sgid.val);
+	r->fsgid = VIEWED(v, struct cred, fsgid.val);
 	r->user_namespace = (u64)probe(c, user_ns);
 }
 

@@ -50,7 +50,7 @@ func Collect(s *Snapshot, mode forest.Mode, opts Options) (*forest.Forest, error
 	}
 	for _, step := range []func() error{
 		c.index, c.checkTarget, c.order, c.checkMembers,
-		c.findInherited, c.addTasks, c.checkIDR, c.describeNamespaces, c.addReferences,
+		c.findInherited, c.addTasks, c.addExitIDs, c.checkIDR, c.describeNamespaces, c.addReferences,
 	} {
 		if err := step(); err != nil {
 			return nil, err

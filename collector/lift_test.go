@@ -180,6 +180,8 @@ func (l *lift) addTasks() {
 			UserNamespace: l.users[t.UserNamespace].ID,
 			UID:           t.UID, EUID: t.EUID, GID: t.GID, EGID: t.EGID, StartTime: t.StartTime,
 		}
+		other := f.OtherIDs(i)
+		k.SUID, k.FSUID, k.SGID, k.FSGID = other.SUID, other.FSUID, other.SGID, other.FSGID
 		copy(k.Comm[:15], t.Comm)
 		l.setState(k, t)
 		if !t.State.Exited() {

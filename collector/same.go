@@ -42,6 +42,9 @@ func Difference(a, b *forest.Forest) string {
 			return b.TaskName(i) + ": " + changedField(&a.Tasks[i], &b.Tasks[i])
 		}
 	}
+	if !slices.Equal(a.ExitIDs, b.ExitIDs) {
+		return "the saved or file-system ids of what has exited"
+	}
 	for i := range a.Namespaces {
 		if a.Namespaces[i] != b.Namespaces[i] {
 			return fmt.Sprintf("the pid namespace with inode %d: its state, cursor or pid_max", a.Namespaces[i].Inode)

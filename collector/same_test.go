@@ -67,6 +67,7 @@ func TestDifferenceSeesEveryField(t *testing.T) {
 	fresh := func() *forest.Forest {
 		f := foresttest.Referenced()
 		f.Origins, f.Departed = foresttest.Told().Origins, foresttest.Told().Departed
+		f.ExitIDs = foresttest.Saved().ExitIDs
 		return f
 	}
 	// What no pass sees, or nothing watches.

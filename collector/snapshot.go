@@ -85,9 +85,12 @@ type Task struct {
 	UserNamespace  ID // real_cred.user_ns
 	ChildNamespace ID // nsproxy.pid_ns_for_children; 0 without an nsproxy
 
-	UID, EUID, GID, EGID uint32 // kernel ids: those of the initial user namespace
-	StartTime            uint64 // start_boottime, nanoseconds
-	Comm                 [16]byte
+	// Kernel ids: those of the initial user namespace.
+	UID, EUID, GID, EGID     uint32
+	SUID, FSUID, SGID, FSGID uint32
+
+	StartTime uint64 // start_boottime, nanoseconds
+	Comm      [16]byte
 }
 
 // Pid is a struct pid.

@@ -59,6 +59,18 @@ func (c *collector) addAttributes(out *forest.Task, i int32) error {
 	return nil
 }
 
+// addExitIDs fills in the other ids of tasks that have exited.
+func (c *collector) addExitIDs() error {
+	for k, i := range c.members {
+		t := &c.s.Tasks[i]
+		if x, ok := forest.NewExitIDs(&c.f.Tasks[k], forest.OtherIDs{SUID: t.SUID, FSUID: t.FSUID, SGID: t.SGID, FSGID: t.FSGID}); ok {
+			c.f.ExitIDs = append(c.f.ExitIDs, x)
+		}
+	}
+	forest.SortExitIDs(c.f.ExitIDs)
+	return nil
+}
+
 // addState decides what the task is doing.
 func (c *collector) addState(out *forest.Task, i int32) error {
 	t := &c.s.Tasks[i]

@@ -213,6 +213,13 @@ func (d *differ) task(i, j int) {
 		number("gid", int64(s.GID), int64(t.GID))
 		number("effective gid", int64(s.EGID), int64(t.EGID))
 	}
+	if exited {
+		x, y := d.a.OtherIDs(i), d.b.OtherIDs(j)
+		number("saved uid", int64(x.SUID), int64(y.SUID))
+		number("saved gid", int64(x.SGID), int64(y.SGID))
+		number("file-system uid", int64(x.FSUID), int64(y.FSUID))
+		number("file-system gid", int64(x.FSGID), int64(y.FSGID))
+	}
 	if s.Comm != t.Comm {
 		add("name is "+Escape(t.Comm), Escape(s.Comm))
 	}

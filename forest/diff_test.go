@@ -66,6 +66,11 @@ func relabel(f *forest.Forest, seed uint64) *forest.Forest {
 			t.ExitCode = 9
 		}
 	}
+	g.ExitIDs = slices.Clone(f.ExitIDs)
+	for i := range g.ExitIDs {
+		g.ExitIDs[i].Task = tag(g.ExitIDs[i].Task)
+	}
+	forest.SortExitIDs(g.ExitIDs)
 	g.References = nil               // who looks on is not compared
 	g.Origins, g.Departed = nil, nil // nor who bore whom
 	g.Producer = forest.Producer{Release: "other"}
@@ -153,6 +158,7 @@ func TestDiffWords(t *testing.T) {
 		"status":                {func(f F) { f.Tasks[6].GroupExitCode = 4 << 8 }, []string{"task 13/3 (true): ended by exit code 4, was exit code 3"}},
 		"core":                  {func(f F) { f.Tasks[8].ExitCode = 11 }, []string{"task 20 (crash): ended by signal 11, was signal 11 (core dumped)"}},
 		"zombie's id":           {func(f F) { f.Tasks[6].UID = 0 }, []string{"task 13/3 (true): uid is 0, was 1000"}},
+		"zombie's saved id":     {func(f F) { f.ExitIDs = foresttest.Saved().ExitIDs[:1] }, []string{"task 13/3 (true): saved uid is 0, was 1000"}},
 		"live id":               {func(f F) { f.Tasks[1].EGID = 0 }, []string{"task 7 (sh): effective gid is 0, was 1003"}},
 		"signals":               {func(f F) { f.Tasks[2].ExitSignal, f.Tasks[2].PdeathSignal = 17, 9 }, []string{"task 9 (cat): exit signal is 17, was 10", "task 9 (cat): parent-death signal is 9, was 0"}},
 		"subreaper":             {func(f F) { f.Tasks[0].Subreaper = false }, []string{"task 1 (init): subreaper is false, was true"}},

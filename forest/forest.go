@@ -58,6 +58,9 @@ type Forest struct {
 	Namespaces     []Namespace     // [0] is the root namespace
 	Pids           []Pid           // tag t is Pids[t-1]
 	Tasks          []Task          // [0] is the root task
+	// ExitIDs are the saved and file-system ids of tasks that have exited,
+	// by tag, of those only whose are not all the effective ones.
+	ExitIDs []ExitIDs
 	// References are who else holds the pid objects, if that was asked for,
 	// in the order of SortReferences.
 	References []Reference

@@ -74,7 +74,7 @@ type Task struct {
 	// tasks have none.
 	ChildNamespace int
 
-	UID, EUID uint32 // real and effective, in the initial user namespace
+	UID, EUID uint32 // real and effective, in the initial user namespace; see also ExitIDs
 	GID, EGID uint32
 
 	Comm      string // at most 15 bytes, no NUL; bytes of an untrusted process

@@ -36,6 +36,7 @@ const (
 	RuleUserTree   Rule = "user namespaces form a tree, parents first, 33 levels below the initial one"
 	RuleIDMap      Rule = "an id map has at most 340 lines that do not overlap or overflow and stand for ids that the parent has (map_write)"
 	RuleIDs        Rule = "uids and gids are ids of the initial user namespace, and -1 is none"
+	RuleExitIDs    Rule = "saved and file-system ids are listed of exited tasks, by tag, where one is not the effective id"
 	RuleTree       Rule = "pid namespaces form a tree, parents first, levels 0 to 32 (kernel-rules 2)"
 	RuleOwner      Rule = "a pid namespace's owner is its parent's owner or below that (create_pid_namespace)"
 	RuleCursor     Rule = "an id cursor is at most 4194305, a namespace's pid_max 301 to 4194304 or not known (kernel-rules 3, 4)"
@@ -106,7 +107,7 @@ func Validate(f *Forest) error {
 	v := &validator{f: f}
 	for _, check := range []func() *Invalid{
 		v.shape, v.userNamespaces, v.namespaces, v.pids, v.twice,
-		v.carriers, v.tasks, v.order, v.groups, v.states, v.references, v.origins,
+		v.carriers, v.tasks, v.order, v.groups, v.states, v.exitIDs, v.references, v.origins,
 	} {
 		if e := check(); e != nil {
 			return e

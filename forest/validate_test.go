@@ -69,6 +69,12 @@ func TestRules(t *testing.T) {
 			change(f)
 		}
 	}
+	saved := func(change func(F)) func(F) {
+		return func(f F) {
+			f.ExitIDs = foresttest.Saved().ExitIDs
+			change(f)
+		}
+	}
 	told := func(change func(F)) func(F) {
 		return func(f F) {
 			f.Origins, f.Departed = foresttest.Told().Origins, foresttest.Told().Departed
@@ -136,6 +142,13 @@ func TestRules(t *testing.T) {
 		"root a thread":           {forest.RuleRoot, 0, "tgid #2", func(f F) { f.Tasks[0].TGID = 2 }},
 		"root's number":           {forest.RuleRoot, 0, "number 2", func(f F) { f.Pids[0].Numbers[0] = 2 }},
 		"root's namespace":        {forest.RuleRoot, 0, "namespace index 1", func(f F) { f.Pids[0] = forest.Pid{Namespace: 1, Numbers: []int32{100, 100}} }},
+		"ids of nobody":           {forest.RuleExitIDs, none, "no task", saved(func(f F) { f.ExitIDs[1].Task = f.Tasks[2].PGID })},
+		"ids from nowhere":        {forest.RuleExitIDs, none, "no task", saved(func(f F) { f.ExitIDs[1].Task = 99 })},
+		"ids twice":               {forest.RuleExitIDs, none, "does not come after", saved(func(f F) { f.ExitIDs[1] = f.ExitIDs[0] })},
+		"ids of the living":       {forest.RuleExitIDs, 1, "it is running", saved(func(f F) { f.ExitIDs = f.ExitIDs[:1]; f.ExitIDs[0].Task = f.Tasks[1].Pid })},
+		"ids that say nothing":    {forest.RuleExitIDs, 10, "are listed", saved(func(f F) { f.ExitIDs = []forest.ExitIDs{{Task: f.Tasks[10].Pid}} })},
+		"saved uid -1":            {forest.RuleIDs, 6, "uid 4294967295 and 1000", saved(func(f F) { f.ExitIDs[0].SUID = forest.InvalidID })},
+		"gid -1 for files":        {forest.RuleIDs, 6, "gid 1001 and 4294967295", saved(func(f F) { f.ExitIDs[0].FSGID = forest.InvalidID })},
 		"reference to nothing":    {forest.RuleReference, none, "not in the forest", referenced(func(f F) { f.References[1].Object = 99 })},
 		"reference of nobody":     {forest.RuleReference, none, "no task", referenced(func(f F) { f.References[0].Holder = f.Tasks[2].PGID })},
 		"reference from nowhere":  {forest.RuleReference, none, "nothing to do with", referenced(func(f F) { f.References[0].Holder, f.References[0].FD = 0, -1 })},

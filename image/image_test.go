@@ -28,6 +28,7 @@ func samples() map[string]*forest.Forest {
 		"sample": foresttest.Sample(), "small": foresttest.Small(),
 		"subtree": foresttest.BelowRoot(), "inexact": inexact,
 		"referenced": foresttest.Referenced(), "told": foresttest.Told(),
+		"saved": foresttest.Saved(),
 	}
 }
 
@@ -108,6 +109,7 @@ func TestEveryField(t *testing.T) {
 func full() *forest.Forest {
 	f := foresttest.Referenced()
 	f.Origins, f.Departed = foresttest.Told().Origins, foresttest.Told().Departed
+	f.ExitIDs = foresttest.Saved().ExitIDs
 	f.Inexact = []string{"a", "b"}
 	f.UserNamespaces[0].UIDMap = []forest.Extent{{First: 1, Parent: 2, Count: 3}}
 	return f

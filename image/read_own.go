@@ -21,6 +21,7 @@ var sections = []section{
 	{typ: typeTasks, read: (*Decoder).tasks},
 	{typ: typeReferences, read: (*Decoder).references, optional: true},
 	{typ: typeOrigins, read: (*Decoder).origins, optional: true},
+	{typ: typeExitIDs, read: (*Decoder).exitIDs, optional: true},
 	{typ: typeTail, read: (*Decoder).tail},
 }
 
@@ -252,6 +253,21 @@ func (f *fields) origin() forest.Origin {
 	return forest.Origin{
 		By: forest.Tag(f.s32()), Departed: int(f.s32()), Between: f.u32(),
 		Session: forest.Tag(f.s32()), Group: forest.Tag(f.s32()),
+	}
+}
+
+func (d *Decoder) exitIDs() {
+	r := d.d
+	n := r.u32()
+	r.zeros(4)
+	if n == 0 {
+		r.fail("it has no tasks")
+	}
+	for i := uint32(0); i < n && r.err == nil; i++ {
+		e := r.entry(exitIDsSize)
+		x := forest.ExitIDs{Task: forest.Tag(e.s32())}
+		x.SUID, x.FSUID, x.SGID, x.FSGID = e.u32(), e.u32(), e.u32(), e.u32()
+		d.f.ExitIDs = append(d.f.ExitIDs, x)
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	typeTasks         = 8007
 	typeReferences    = 8008
 	typeOrigins       = 8009
+	typeExitIDs       = 8010
 
 	typeTail  = 9001
 	typeError = 9999
@@ -42,7 +43,8 @@ var recordNames = map[uint32]string{
 	typePids: "PIDS", typeTree: "TREE", typeTool: "TOOL", typeCut: "CUT",
 	typeInexact: "INEXACT", typeUserNamespace: "USER_NAMESPACES",
 	typeNamespace: "NAMESPACES", typePidNamespace: "PID_NAMESPACES",
-	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeTail: "TAIL", typeError: "ERROR",
+	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeExitIDs: "EXIT_IDS",
+	typeTail: "TAIL", typeError: "ERROR",
 }
 
 // recordName names a record's type to a person.
@@ -82,6 +84,7 @@ const (
 	referenceSize = 20
 	originSize    = 20
 	departedSize  = originSize + 4
+	exitIDsSize   = 20
 	tailSize      = 24
 
 	utsLen     = 65 // sizeof(new_utsname.release)

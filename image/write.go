@@ -45,6 +45,7 @@ func (e *encoder) image(f *forest.Forest) {
 	e.tasks(f)
 	e.references(f)
 	e.origins(f)
+	e.exitIDs(f)
 	e.tail()
 }
 
@@ -362,6 +363,27 @@ func (e *encoder) origin(o *forest.Origin) {
 	e.u32(o.Between)
 	e.s32(int32(o.Session))
 	e.s32(int32(o.Group))
+}
+
+// exitIDs is there only if the forest has any.
+func (e *encoder) exitIDs(f *forest.Forest) {
+	if len(f.ExitIDs) == 0 {
+		return
+	}
+	size := headSize + 8 + exitIDsSize*uint64(len(f.ExitIDs))
+	e.record(typeExitIDs, size+uint64(pad(size)))
+	e.u32(uint32(len(f.ExitIDs)))
+	e.zeros(4)
+	for i := range f.ExitIDs {
+		x := &f.ExitIDs[i]
+		e.s32(int32(x.Task))
+		e.u32(x.SUID)
+		e.u32(x.FSUID)
+		e.u32(x.SGID)
+		e.u32(x.FSGID)
+		e.flush()
+	}
+	e.zeros(pad(size))
 }
 
 // tail is struct ckpt_hdr_tail with the checksum of all that comes before it.

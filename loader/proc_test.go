@@ -203,8 +203,8 @@ func (v *view) compareTask(t *testing.T, task *collector.Task, p *procTask) {
 	if parent != nil && len(parent.Numbers) > v.level {
 		check("PPid", parent.Numbers[v.level], joined("PPid"))
 	}
-	check("real and effective uid", fmt.Sprint(task.UID, " ", task.EUID), p.status["Uid"][0]+" "+p.status["Uid"][1])
-	check("real and effective gid", fmt.Sprint(task.GID, " ", task.EGID), p.status["Gid"][0]+" "+p.status["Gid"][1])
+	check("Uid", fmt.Sprint(task.UID, " ", task.EUID, " ", task.SUID, " ", task.FSUID), joined("Uid"))
+	check("Gid", fmt.Sprint(task.GID, " ", task.EGID, " ", task.SGID, " ", task.FSGID), joined("Gid"))
 	comm, _, _ := strings.Cut(string(task.Comm[:]), "\x00")
 	if task.TaskFlags&0x20 == 0 && task.TaskFlags&0x200000 == 0 { // PF_WQ_WORKER, PF_KTHREAD: /proc says more
 		check("Name", escapeName(comm), p.status["Name"][0])

@@ -115,7 +115,7 @@ func (r *records) add(b []byte) error {
 
 // Where the numbers of records begin, and how long each is.
 const (
-	taskHead   = 192
+	taskHead   = 208
 	pidHead    = 24
 	numberSize = 16
 )
@@ -159,9 +159,13 @@ func (r *records) addTask(b []byte) error {
 		EUID:           u32(156),
 		GID:            u32(160),
 		EGID:           u32(164),
-		Comm:           [16]byte(head[168:184]),
+		SUID:           u32(168),
+		FSUID:          u32(172),
+		SGID:           u32(176),
+		FSGID:          u32(180),
+		Comm:           [16]byte(head[184:200]),
 	}
-	p, err := newPidRecord(t.Pid, u32(184), u32(188), b[taskHead:])
+	p, err := newPidRecord(t.Pid, u32(200), u32(204), b[taskHead:])
 	if err != nil {
 		return fmt.Errorf("task record: %w", err)
 	}

@@ -100,7 +100,7 @@ func (l *layout) numbers(n int) (numbers []int32, innermost collector.ID) {
 
 // cName is the name of a Go field in C: PrevSibling is prev_sibling.
 func cName(name string) string {
-	for _, word := range []string{"TGID", "PGID", "SID", "ID", "EUID", "EGID", "UID", "GID"} {
+	for _, word := range []string{"TGID", "PGID", "SID", "ID", "FSUID", "FSGID", "SUID", "SGID", "EUID", "EGID", "UID", "GID"} {
 		if rest, ok := strings.CutSuffix(name, word); ok && (rest == "" || rest == "Parent" || rest == "Owner") {
 			return strings.TrimPrefix(strings.ToLower(rest)+"_"+strings.ToLower(word), "_")
 		}

@@ -40,6 +40,7 @@ func (r *random) export() *forest.Forest {
 	e.parents()
 	e.details()
 	r.references(e.f)
+	r.exitIDs(e.f)
 	r.origins(e.f)
 	return e.f
 }

@@ -108,6 +108,11 @@ type jsonTask struct {
 	EUID uint32 `json:"euid"`
 	GID  uint32 `json:"gid"`
 	EGID uint32 `json:"egid"`
+	// Of a task that has exited, if one of them is not the effective id.
+	SUID  *uint32 `json:"suid,omitempty"`
+	FSUID *uint32 `json:"fsuid,omitempty"`
+	SGID  *uint32 `json:"sgid,omitempty"`
+	FSGID *uint32 `json:"fsgid,omitempty"`
 
 	Comm      string `json:"comm"`
 	StartTime uint64 `json:"start_time_ns"`
@@ -152,6 +157,11 @@ func JSON(w io.Writer, f *forest.Forest) error {
 	}
 	for i := range f.Tasks {
 		out.Tasks[i] = jsonOf(f, &f.Tasks[i])
+	}
+	for i := range f.ExitIDs {
+		ids := &f.ExitIDs[i]
+		t := &out.Tasks[x.TaskOf(ids.Task)]
+		t.SUID, t.FSUID, t.SGID, t.FSGID = &ids.SUID, &ids.FSUID, &ids.SGID, &ids.FSGID
 	}
 	b := bufio.NewWriter(w)
 	e := json.NewEncoder(b)

@@ -124,6 +124,7 @@ func TestGolden(t *testing.T) {
 		{"forest.json", sample(), JSON},
 		{"told.txt", told, func(w io.Writer, f *forest.Forest) error { return Tree(w, f, Options{}) }},
 		{"told.json", told, JSON},
+		{"saved.json", foresttest.Saved(), JSON},
 		{"forest.svg", sample(), SVG},
 		{"forest.dot", sample(), DOT},
 		{"forest.html", sample(), func(w io.Writer, f *forest.Forest) error {
@@ -204,7 +205,7 @@ func TestEscaped(t *testing.T) {
 func TestJSONFitsSchema(t *testing.T) {
 	const schema = "../../docs/schema/forest.v1.json"
 	var b bytes.Buffer
-	for _, f := range []*forest.Forest{foresttest.Told(), sample()} {
+	for _, f := range []*forest.Forest{foresttest.Told(), foresttest.Saved(), sample()} {
 		b.Reset()
 		if err := JSON(&b, f); err != nil {
 			t.Fatal(err)
