@@ -81,7 +81,7 @@ func needsOf(f *forest.Forest, p *plan.Plan, a int, op *plan.Op, add func(privil
 	case plan.SetIDs:
 		add(unix.CAP_SETUID, "zombies have the user of the image")
 		if op.Number == 1 {
-			add(unix.CAP_SETPCAP, "tasks have ids that their user namespaces do not map")
+			add(unix.CAP_SETPCAP, "tasks have ids that need rights which others of them take away")
 		}
 	case plan.Clone, plan.UnshareUser:
 		if op.UID|op.GID != 0 {

@@ -489,7 +489,11 @@ func (g *program) encodeOp(out *stub.Op, op *plan.Op, d *data) {
 }
 
 func (d *data) ids(op *plan.Op) {
-	for _, id := range []uint32{op.UID, op.GID, op.EUID, op.EGID} {
+	other := forest.OtherIDs{SUID: op.EUID, FSUID: op.EUID, SGID: op.EGID, FSGID: op.EGID}
+	if op.Other != nil {
+		other = *op.Other
+	}
+	for _, id := range []uint32{op.UID, op.EUID, other.SUID, other.FSUID, op.GID, op.EGID, other.SGID, other.FSGID} {
 		d.word(id)
 	}
 }

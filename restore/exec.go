@@ -62,7 +62,8 @@ func (g *program) encodeProgram(out *stub.Op, op *plan.Op, a int, env *environme
 	}
 	g.encodeAfter(out, op, d)
 	ids, _ := innerIDs(g.forest, task)
-	for _, id := range ids {
+	uid, gid, euid, egid := ids[0], ids[1], ids[2], ids[3]
+	for _, id := range [8]uint32{uid, euid, euid, euid, gid, egid, egid, egid} {
 		d.word(id)
 	}
 	d.word(boolWord(ids != [4]uint32{}))

@@ -89,6 +89,9 @@ func (g *program) explain(f *stub.Failure) error {
 		e.Hint = "a fault of the plan; the kernel's conditions are in setpgid(2)"
 	case plan.SetIDs:
 		e.Hint = fmt.Sprintf("uid %d/%d, gid %d/%d must have a name in its user namespace", op.UID, op.EUID, op.GID, op.EGID)
+		if x := op.Other; x != nil {
+			e.Hint += fmt.Sprintf(", and so must its saved and file-system ids: uid %d and %d, gid %d and %d", x.SUID, x.FSUID, x.SGID, x.FSGID)
+		}
 	case plan.Cursor, plan.PidMax:
 		e.Hint = "the file is there with CONFIG_CHECKPOINT_RESTORE, and writable for the owner of the namespace"
 	}

@@ -142,6 +142,7 @@ func (e *exporter) addTasks() error {
 	for i, t := range e.tasks { // parents have their tags now
 		e.addParent(&e.f.Tasks[i], t)
 	}
+	forest.SortExitIDs(e.f.ExitIDs)
 	return nil
 }
 
@@ -174,6 +175,9 @@ func (e *exporter) addTask(out *forest.Task, t *task) error {
 		out.ChildNamespace = e.namespace(t.childNS)
 	}
 	out.UID, out.EUID, out.GID, out.EGID = t.cred.uid, t.cred.euid, t.cred.gid, t.cred.egid
+	if x, ok := forest.NewExitIDs(out, t.cred.other); ok {
+		e.f.ExitIDs = append(e.f.ExitIDs, x)
+	}
 	out.Comm, out.StartTime = t.comm, t.start
 	return nil
 }

@@ -138,6 +138,7 @@ func (k *Kernel) Exec(actor TaskID) Errno {
 // loses pdeath_signal (begin_new_exec, secureexec).
 func (k *Kernel) execCreds(cur *task) {
 	c := cur.cred
+	c.other = forest.OtherIDs{SUID: c.euid, FSUID: c.euid, SGID: c.egid, FSGID: c.egid}
 	root, ok := c.user.toKernel(0, (*userNS).uids)
 	c.caps = ok && c.euid == root
 	c.permitted = c.caps || ok && c.uid == root

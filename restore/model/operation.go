@@ -3,6 +3,7 @@
 package model
 
 import (
+	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -35,7 +36,7 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 	case plan.Comm:
 		return k.SetComm(s.task, op.Text)
 	case plan.SetIDs:
-		ids := IDs{UID: op.UID, EUID: op.EUID, GID: op.GID, EGID: op.EGID}
+		ids := IDs{UID: op.UID, EUID: op.EUID, GID: op.GID, EGID: op.EGID, Other: op.Other}
 		if op.Number == 1 {
 			return k.SetIDsKeepCaps(s.task, ids)
 		}
@@ -161,10 +162,17 @@ func (e *executor) asOwner(id TaskID, op *plan.Op, call func() Errno) Errno {
 		return e.k.fail(EINVAL, "uid %d or gid %d is not mapped in the actor's user namespace", op.UID, op.GID)
 	}
 	euid, egid := c.euid, c.egid
-	c.euid, c.egid = uid, gid
+	if euid == uid && egid == gid {
+		return call()
+	}
+	take := func(uid, gid uint32) { // the others with them, for good (stub/src/ids.c)
+		c.euid, c.egid = uid, gid
+		c.other = forest.OtherIDs{SUID: uid, FSUID: uid, SGID: gid, FSGID: gid}
+	}
+	take(uid, gid)
 	errno := call()
 	if op.Code == plan.Clone {
-		c.euid, c.egid = euid, egid
+		take(euid, egid)
 	}
 	return errno
 }

@@ -64,14 +64,14 @@ func (k *Kernel) Kill(actor, target TaskID, sig int32) Errno {
 	return 0
 }
 
-// mayKill reports whether t may send sig to target, whose saved uid is its
-// effective one (check_kill_permission, kill_ok_by_cred).
+// mayKill reports whether t may send sig to target (check_kill_permission,
+// kill_ok_by_cred).
 func (t *task) mayKill(target *task, sig int32) bool {
 	if t.proc == target.proc || sig == sigCont && t.proc.session == target.proc.session {
 		return true
 	}
 	for _, id := range []uint32{t.cred.uid, t.cred.euid} {
-		if id == target.cred.uid || id == target.cred.euid {
+		if id == target.cred.uid || id == target.cred.other.SUID {
 			return true
 		}
 	}

@@ -30,6 +30,7 @@ type cred struct {
 	user                 *userNS
 	caps, permitted      bool
 	uid, euid, gid, egid uint32
+	other                forest.OtherIDs
 }
 
 func (k *Kernel) newUserNS(parent *userNS, owner, group uint32) *userNS {
@@ -172,43 +173,84 @@ func (u *userNS) holds(m, own []forest.Extent) bool {
 }
 
 // IDs are the real and effective ids of a task, as its user namespace calls
-// them; the saved ones are the effective ones.
-type IDs struct{ UID, EUID, GID, EGID uint32 }
+// them; the saved ones and those for files are Other, or without it the
+// effective ones.
+type IDs struct {
+	UID, EUID, GID, EGID uint32
+	Other                *forest.OtherIDs
+}
 
 // SetIDs sets the ids of the actor: of this thread alone, as the system calls
-// do, setresgid first. If setresuid fails, the group ids are set already.
-func (k *Kernel) SetIDs(actor TaskID, ids IDs) Errno {
+// do, setresgid and setfsgid first. If setresuid fails, the group ids are set
+// already.
+func (k *Kernel) SetIDs(actor TaskID, ids IDs) Errno { return k.setIDs(actor, ids, false) }
+
+func (k *Kernel) setIDs(actor TaskID, ids IDs, keep bool) Errno {
 	cur, errno := k.actor(actor)
 	if errno != 0 {
 		return errno
 	}
+	other := forest.OtherIDs{SUID: ids.EUID, FSUID: ids.EUID, SGID: ids.EGID, FSGID: ids.EGID}
+	if ids.Other != nil {
+		other = *ids.Other
+	}
 	c := cur.cred
-	if errno := k.setID(&c, &c.gid, &c.egid, ids.GID, ids.EGID, (*userNS).gids); errno != 0 {
+	gids := idSet{&c.gid, &c.egid, &c.other.SGID, &c.other.FSGID}
+	if errno := k.setID(&c, gids, ids.GID, ids.EGID, other.SGID, (*userNS).gids); errno != 0 {
 		return errno
 	}
 	k.commitCreds(cur, c)
-	if errno := k.setID(&c, &c.uid, &c.euid, ids.UID, ids.EUID, (*userNS).uids); errno != 0 {
+	if errno := k.setFS(cur, &c, gids, other.FSGID, (*userNS).gids); errno != 0 {
 		return errno
 	}
-	c.emulateSetxuid(&cur.cred)
+	uids := idSet{&c.uid, &c.euid, &c.other.SUID, &c.other.FSUID}
+	if errno := k.setID(&c, uids, ids.UID, ids.EUID, other.SUID, (*userNS).uids); errno != 0 {
+		return errno
+	}
+	if !keep {
+		c.emulateSetxuid(&cur.cred)
+	}
 	k.commitCreds(cur, c)
+	return k.setFS(cur, &c, uids, other.FSUID, (*userNS).uids)
+}
+
+// idSet are the uids, or the gids, of a cred.
+type idSet struct{ real, effective, saved, fs *uint32 }
+
+// has reports whether id is one of them: one may be taken that is there.
+func (s *idSet) has(id uint32) bool { return id == *s.real || id == *s.effective || id == *s.saved }
+
+// setID sets the real, effective and saved ids of c; the one for files follows
+// the effective one (setresgid, setresuid).
+func (k *Kernel) setID(c *cred, ids idSet, real, effective, saved uint32, of func(*userNS) []forest.Extent) Errno {
+	var to [3]uint32
+	for i, id := range []uint32{real, effective, saved} {
+		var ok bool
+		if to[i], ok = c.user.toKernel(id, of); !ok {
+			return k.fail(EINVAL, "id %d is not mapped in the actor's user namespace", id)
+		}
+		if !c.caps && !ids.has(to[i]) {
+			return k.fail(EPERM, "no capability to take id %d", to[i])
+		}
+	}
+	*ids.real, *ids.effective, *ids.saved, *ids.fs = to[0], to[1], to[2], to[1]
 	return 0
 }
 
-// setID sets a real and an effective id of c; the saved one is the effective
-// (setresgid, setresuid).
-func (k *Kernel) setID(c *cred, real, effective *uint32, r, e uint32, of func(*userNS) []forest.Extent) Errno {
-	have := [2]uint32{*real, *effective}
-	for i, to := range []*uint32{real, effective} {
-		id, ok := c.user.toKernel([]uint32{r, e}[i], of)
-		if !ok {
-			return k.fail(EINVAL, "id %d is not mapped in the actor's user namespace", []uint32{r, e}[i])
-		}
-		if !c.caps && id != have[0] && id != have[1] {
-			return k.fail(EPERM, "no capability to take id %d", id)
-		}
-		*to = id
+// setFS sets the id for files (setfsuid, setfsgid), which a capability or one
+// of the others must allow.
+func (k *Kernel) setFS(t *task, c *cred, ids idSet, fs uint32, of func(*userNS) []forest.Extent) Errno {
+	id, ok := c.user.toKernel(fs, of)
+	switch {
+	case !ok:
+		return k.fail(EINVAL, "id %d is not mapped in the actor's user namespace", fs)
+	case id == *ids.fs:
+		return 0
+	case !c.caps && !ids.has(id):
+		return k.fail(EPERM, "no capability to take id %d for files", id)
 	}
+	*ids.fs = id
+	k.commitCreds(t, *c)
 	return 0
 }
 
@@ -219,7 +261,8 @@ func (c *cred) emulateSetxuid(old *cred) {
 	if !ok {
 		return
 	}
-	if (old.uid == root || old.euid == root) && c.uid != root && c.euid != root {
+	if (old.uid == root || old.euid == root || old.other.SUID == root) &&
+		c.uid != root && c.euid != root && c.other.SUID != root {
 		c.permitted, c.caps = false, false
 	}
 	switch was, is := old.euid == root, c.euid == root; {
@@ -231,9 +274,10 @@ func (c *cred) emulateSetxuid(old *cred) {
 }
 
 // commitCreds gives t new credentials. pdeath_signal goes with a change of an
-// effective id, and with new capabilities (commit_creds): rule 18.
+// effective id or one for files, and with new capabilities (commit_creds): rule 18.
 func (k *Kernel) commitCreds(t *task, c cred) {
-	if old := &t.cred; old.euid != c.euid || old.egid != c.egid || !old.includes(&c) {
+	if old := &t.cred; old.euid != c.euid || old.egid != c.egid ||
+		old.other.FSUID != c.other.FSUID || old.other.FSGID != c.other.FSGID || !old.includes(&c) {
 		t.pdeath = 0
 	}
 	t.cred = c
@@ -254,15 +298,4 @@ func (old *cred) includes(c *cred) bool {
 }
 
 // SetIDsKeepCaps is SetIDs with SECBIT_NO_SETUID_FIXUP: capabilities stay.
-func (k *Kernel) SetIDsKeepCaps(actor TaskID, ids IDs) Errno {
-	t := k.task(actor)
-	if t == nil {
-		return k.SetIDs(actor, ids)
-	}
-	caps, permitted := t.cred.caps, t.cred.permitted
-	errno := k.SetIDs(actor, ids)
-	if errno == 0 {
-		t.cred.caps, t.cred.permitted = caps, permitted
-	}
-	return errno
-}
+func (k *Kernel) SetIDsKeepCaps(actor TaskID, ids IDs) Errno { return k.setIDs(actor, ids, true) }

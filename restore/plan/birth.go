@@ -534,7 +534,9 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 		p.sit(k)
 	}
 	if op.Flags&NewUser != 0 {
-		p.madeUser(p.f.Namespaces[p.nodes[k].ns].Owner, k, ref)
+		u := p.f.Namespaces[p.nodes[k].ns].Owner
+		p.madeUser(u, k, ref)
+		p.nodes[a].ids.disown(&p.f.UserNamespaces[u])
 	}
 	if op.Flags&NewPID != 0 && p.nodes[k].task != none {
 		p.bearFor(a, k)

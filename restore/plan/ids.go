@@ -2,25 +2,65 @@
 
 package plan
 
-// ids are a task's real and effective ids, in the initial user namespace.
-type ids struct{ uid, euid, gid, egid uint32 }
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
+
+// ids are a task's ids, in the initial user namespace.
+type ids struct {
+	uid, euid, gid, egid uint32
+	other                forest.OtherIDs
+}
+
+// effective has the other ids follow the effective ones, as a change of those
+// does.
+func (x *ids) effective() {
+	x.other = forest.OtherIDs{SUID: x.euid, FSUID: x.euid, SGID: x.egid, FSGID: x.egid}
+}
+
+// own gives x the ids of the owner of us while it makes that. The stub changes
+// nothing if they are the effective ones already.
+func (x *ids) own(us *forest.UserNamespace) {
+	if x.euid != us.OwnerUID || x.egid != us.OwnerGID {
+		x.euid, x.egid = us.OwnerUID, us.OwnerGID
+		x.effective()
+	}
+}
+
+// disown is what is left of x when it is the owner of us no longer: the stub
+// puts back the effective ids only.
+func (x *ids) disown(us *forest.UserNamespace) {
+	if x.euid != us.OwnerUID || x.egid != us.OwnerGID {
+		x.effective()
+	}
+}
 
 // idsOf are the ids that task i has in the end.
 func (p *planner) idsOf(i int32) ids {
 	t := &p.f.Tasks[i]
-	return ids{t.UID, t.EUID, t.GID, t.EGID}
+	return ids{t.UID, t.EUID, t.GID, t.EGID, p.f.OtherIDs(int(i))}
 }
 
 // idsIn sets ids as user namespace u calls them; false if it does not map all.
 func (p *planner) idsIn(u int, to ids) (op Op, ok bool) {
 	op, ok = Op{Code: SetIDs, Child: none}, true
+	var other forest.OtherIDs
 	for _, id := range []struct {
 		to   *uint32
 		from uint32
 		uid  bool
-	}{{&op.UID, to.uid, true}, {&op.EUID, to.euid, true}, {&op.GID, to.gid, false}, {&op.EGID, to.egid, false}} {
+	}{
+		{&op.UID, to.uid, true}, {&op.EUID, to.euid, true}, {&other.SUID, to.other.SUID, true}, {&other.FSUID, to.other.FSUID, true},
+		{&op.GID, to.gid, false}, {&op.EGID, to.egid, false}, {&other.SGID, to.other.SGID, false}, {&other.FSGID, to.other.FSGID, false},
+	} {
 		in, found := p.idInside(u, id.from, id.uid)
 		*id.to, ok = in, ok && found
+	}
+	plain := to
+	if plain.effective(); plain != to {
+		op.Other = &other
 	}
 	return op, ok
 }
@@ -78,6 +118,9 @@ func (p *planner) changeIDs(n, i, keep int32) {
 		return
 	}
 	op.Number = keep
+	if op.Other != nil && op.EUID != 0 && !slices.Contains([]uint32{op.UID, op.EUID, op.Other.SUID}, op.Other.FSUID) {
+		op.Number = 1 // setfsuid comes last, and takes a right that setresuid takes away
+	}
 	p.identity = append(p.identity, p.do(n, op, p.users[u].mapped))
 	p.nodes[n].ids = p.idsOf(i)
 }

@@ -33,6 +33,12 @@ func (m machine) ids(by model.TaskID, uid uint32) {
 	m.ok(m.k.SetIDs(by, model.IDs{UID: uid, EUID: uid, GID: uid, EGID: uid}))
 }
 
+// otherIDs sets real and effective ids as well: 1000 and 2000, 100 and 200.
+func (m machine) otherIDs(by model.TaskID, other forest.OtherIDs) {
+	m.Helper()
+	m.ok(m.k.SetIDs(by, model.IDs{UID: 1000, EUID: 2000, GID: 100, EGID: 200, Other: &other}))
+}
+
 // enter has the outsider bear a process in the namespace of target.
 func (m machine) enter(target model.TaskID) model.TaskID {
 	m.Helper()
@@ -128,6 +134,40 @@ var insideCases = []struct {
 		m.ids(a, 1000)
 		m.unshare(a, model.NewUser)
 		m.exit(m.fork(m.fork(a, model.Thread), 0))
+	}},
+	{"other ids of zombies and of a dead leader", func(m machine, root model.TaskID) {
+		for _, x := range []forest.OtherIDs{
+			{SUID: 3000, FSUID: 2000, SGID: 300, FSGID: 200}, {SUID: 0, FSUID: 2000, FSGID: 200},
+			{SUID: 3000, FSUID: 3000}, {SUID: 1000, FSUID: 1000, SGID: 100, FSGID: 100},
+		} {
+			a := m.fork(root, 0)
+			m.otherIDs(a, x)
+			m.exit(a)
+		}
+		a := m.fork(root, 0)
+		m.fork(a, model.Thread)
+		m.ok(m.k.SetIDsKeepCaps(a, model.IDs{Other: &forest.OtherIDs{SUID: 1, FSUID: 2, SGID: 3, FSGID: 4}}))
+		m.ok(m.k.ExitThread(a, 0))
+	}},
+	{"ids for files that no other one is", func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.ok(m.k.SetIDsKeepCaps(a, model.IDs{UID: 1, EUID: 2, Other: &forest.OtherIDs{SUID: 3, FSUID: 4, SGID: 5, FSGID: 6}}))
+		m.exit(a)
+	}},
+	{"a saved id that the user namespace does not map", func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.otherIDs(a, forest.OtherIDs{SUID: 1000000, FSUID: 2000, FSGID: 200})
+		m.unshare(a, model.NewUser)
+		m.exit(m.fork(a, 0))
+		m.exit(a)
+	}},
+	{"the saved ids of the owner of a user namespace, and of who was born in it", func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.otherIDs(a, forest.OtherIDs{SUID: 3000, FSUID: 2000, SGID: 300, FSGID: 200})
+		n := m.fork(a, inside)
+		m.maps(n)
+		m.exit(n)
+		m.exit(a)
 	}},
 	{"a dead namespace two levels down", func(m machine, root model.TaskID) {
 		a := m.fork(root, model.NewPID)

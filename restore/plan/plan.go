@@ -2,6 +2,8 @@
 
 package plan
 
+import "github.com/pidgraft/pidgraft/forest"
+
 // Actor indices that every plan has.
 const (
 	// Restorer is the process that carries out the plan from outside the
@@ -120,9 +122,10 @@ const (
 	// Comm sets the task's name to Text.
 	Comm
 	// SetIDs sets the thread's real uid to UID and gid to GID, its
-	// effective and saved ones to EUID and EGID, all as they are called in
-	// the actor's user namespace: the groups first. With Number 1 it keeps
-	// its capabilities.
+	// effective ones to EUID and EGID, and its saved ones and those for files
+	// to Other, or like the effective ones without it; all as they are called
+	// in the actor's user namespace: the groups first, the uid for files
+	// last. With Number 1 it keeps its capabilities.
 	SetIDs
 	// Ignore sets the disposition of Signal to SIG_IGN (Number 1), which
 	// drops it if it is pending, or back to SIG_DFL (Number 0).
@@ -222,6 +225,7 @@ type Op struct {
 	GID     uint32
 	EUID    uint32
 	EGID    uint32
+	Other   *forest.OtherIDs
 	Numbers []int32
 	Text    string
 	// After are operations of other actors that must be done first.

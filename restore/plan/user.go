@@ -97,7 +97,7 @@ func (p *planner) madeUser(u int, n int32, made Ref) {
 	p.nodes[n].user = int32(u)
 	p.identity = append(p.identity, made)
 	us := &p.f.UserNamespaces[u]
-	p.nodes[n].ids.euid, p.nodes[n].ids.egid = us.OwnerUID, us.OwnerGID
+	p.nodes[n].ids.own(us)
 	if len(us.UIDMap) == 0 && len(us.GIDMap) == 0 && us.Setgroups {
 		return
 	}

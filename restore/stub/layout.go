@@ -6,7 +6,7 @@ package stub
 const (
 	PlanAddr = 0x1000000000
 	Magic    = 0x54464750
-	Version  = 1
+	Version  = 2
 
 	CommSize  = 16
 	TraceSize = 64
@@ -87,7 +87,10 @@ type Actor struct {
 }
 
 // IDs are the operands of set-ids, and the owner of a new user namespace.
-type IDs struct{ UID, GID, EUID, EGID uint32 }
+type IDs struct {
+	UID, EUID, SUID, FSUID uint32
+	GID, EGID, SGID, FSGID uint32
+}
 
 // Program is what a held leader runs at the commit.
 type Program struct {

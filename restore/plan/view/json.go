@@ -54,6 +54,15 @@ type jsonIDs struct {
 	GID  uint32 `json:"gid"`
 	EUID uint32 `json:"euid"`
 	EGID uint32 `json:"egid"`
+	*jsonOtherIDs
+}
+
+// jsonOtherIDs are there if one of them is not the effective id.
+type jsonOtherIDs struct {
+	SUID  uint32 `json:"suid"`
+	FSUID uint32 `json:"fsuid"`
+	SGID  uint32 `json:"sgid"`
+	FSGID uint32 `json:"fsgid"`
 }
 
 type jsonRef struct {
@@ -135,7 +144,7 @@ func (s *steps) json(op *plan.Op, place int32) jsonOp {
 		out.Signal = op.Signal
 	}
 	if op.Code == plan.SetIDs || op.Code == plan.UnshareUser || op.Flags&plan.NewUser != 0 {
-		out.IDs = &jsonIDs{op.UID, op.GID, op.EUID, op.EGID}
+		out.IDs = &jsonIDs{op.UID, op.GID, op.EUID, op.EGID, (*jsonOtherIDs)(op.Other)}
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/forest/foresttest"
 	"github.com/pidgraft/pidgraft/internal/schematest"
 	"github.com/pidgraft/pidgraft/restore/model"
 	"github.com/pidgraft/pidgraft/restore/plan"
@@ -190,6 +191,29 @@ func checkOrder(t *testing.T, p *plan.Plan, f *forest.Forest) {
 			if slices.ContainsFunc(p.Actors[a].Ops[i].After, func(r plan.Ref) bool { return s.number[r.Actor][r.Op] >= at }) {
 				t.Fatalf("operation %d.%d is step %d, before one that it waits for", a, i, at)
 			}
+		}
+	}
+}
+
+// TestOtherIDs: all four uids and gids of a zombie are told, and fit the schema.
+func TestOtherIDs(t *testing.T) {
+	f := foresttest.Small()
+	f.Tasks[1].State = forest.Zombie
+	f.ExitIDs = []forest.ExitIDs{{Task: f.Tasks[1].Pid, OtherIDs: forest.OtherIDs{SUID: 11, FSUID: 12, SGID: 13, FSGID: 14}}}
+	p, err := plan.Make(f, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := JSON(&b, p, f); err != nil {
+		t.Fatal(err)
+	}
+	if errs, err := schematest.Check("../../../docs/schema/plan.v1.json", b.Bytes()); err != nil || len(errs) > 0 {
+		t.Error(err, strings.Join(errs, "\n"))
+	}
+	for _, word := range []string{`"suid": 11`, `"fsuid": 12`, `"sgid": 13`, `"fsgid": 14`, "/11/12, gid ", "/13/14 (real/effective/saved/for files"} {
+		if !strings.Contains(b.String(), word) {
+			t.Errorf("%q is not in it:\n%s", word, b.String())
 		}
 	}
 }

@@ -94,6 +94,10 @@ func (s *steps) does(op *plan.Op) string {
 	case plan.Comm:
 		return `takes the name "` + forest.Escape(op.Text) + `"`
 	case plan.SetIDs:
+		if x := op.Other; x != nil {
+			return fmt.Sprintf("becomes uid %d/%d/%d/%d, gid %d/%d/%d/%d (real/effective/saved/for files, as its user namespace calls them)",
+				op.UID, op.EUID, x.SUID, x.FSUID, op.GID, op.EGID, x.SGID, x.FSGID)
+		}
 		return fmt.Sprintf("becomes uid %d/%d, gid %d/%d (real/effective, as its user namespace calls them)", op.UID, op.EUID, op.GID, op.EGID)
 	case plan.Ignore:
 		if op.Number == 1 {

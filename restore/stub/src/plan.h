@@ -20,7 +20,7 @@ typedef unsigned long long u64;
 #define PLAN_ADDR	0x1000000000UL
 #define STACKS_ADDR	0x2000000000UL
 #define PLAN_MAGIC	0x54464750u
-#define PLAN_VERSION	1
+#define PLAN_VERSION	2
 
 /* One stack per actor. FRAME_LIMIT (Makefile) times the call depth fits. */
 #define STACK_SIZE	2048UL
@@ -138,7 +138,8 @@ struct actor {
 };
 
 struct ids {
-	u32 uid, gid, euid, egid;
+	u32 uid, euid, suid, fsuid; /* of an owner, only uid and gid count */
+	u32 gid, egid, sgid, fsgid;
 };
 
 struct program {
