@@ -190,6 +190,78 @@ var odd = []testforest.Sample{
 		host maps n uid 0 0 65536
 		host maps n gid 0 0 65536
 		n exit 3`},
+	{Name: "zombie-saved-uid", Script: `
+		outside fork init newpid
+		init fork a
+		a setresuid 0 0 1000
+		a exit 3`},
+	{Name: "zombie-ids", Script: `
+		outside fork init newpid
+		init fork saved
+		saved setresgid 100 200 300
+		saved setresuid 1000 2000 3000
+		saved exit 3
+		init fork root-saved
+		root-saved setresuid 1000 2000 0
+		root-saved exit 3
+		init fork fs
+		fs setfsgid 400
+		fs setfsuid 4000
+		fs exit 3
+		init fork fs-saved
+		fs-saved setresuid 1000 2000 3000
+		fs-saved setfsuid 3000
+		fs-saved exit 3
+		init fork back
+		back setresuid 1000 2000 0
+		back setresuid 1000 0 0
+		back setfsuid 1000
+		back exit 3
+		init fork dead
+		dead thread t
+		dead setresgid 7 0 9
+		dead setresuid 5 0 6
+		dead setfsuid 8
+		dead exit-thread 0`},
+	{Name: "zombie-ids-inside", Script: `
+		outside fork init newpid
+		init fork n newuser newpid
+		init maps n uid 0 100000 65536
+		init maps n gid 0 100000 65536
+		n fork a
+		a setresgid 1 2 3
+		a setresuid 4 5 6
+		a exit 3
+		n fork b
+		b setfsgid 7
+		b setfsuid 8
+		b exit 3
+		init fork m newuser newpid
+		init maps m uid 0 100000 65536
+		init maps m gid 0 100000 65536
+		m setresuid 0 9 0
+		m setfsuid 10
+		m exit 0`},
+	{Name: "zombie-fsuid-of-none", Script: `
+		outside fork init newpid
+		init fork a
+		a setresgid 1 2 3
+		a setresuid 5 6 7
+		a unshare user
+		host maps a uid 0 0 65536
+		host maps a gid 0 0 65536
+		a setfsgid 4
+		a setfsuid 8
+		a exit 3`},
+	{Name: "zombie-of-owner-saved", Script: `
+		outside fork init newpid
+		init fork a
+		a setresgid 0 100 200
+		a setresuid 0 1000 2000
+		a fork n newuser newpid
+		host maps n uid 0 0 65536
+		host maps n gid 0 0 65536
+		n exit 3`},
 	{Name: "attributes", Script: `
 		outside fork init newpid
 		init fork a

@@ -30,6 +30,8 @@ import (
 //	                     what happens on a signal
 //	setuid N, setgid N
 //	setids UID EUID GID EGID
+//	setresuid UID EUID SUID, setresgid GID EGID SGID
+//	setfsuid N, setfsgid N
 //	last-pid N           write ns_last_pid of its namespace
 //	pid-max N            write pid_max of its namespace (not the machine's)
 //	exit CODE            the process (exit_group)
@@ -108,6 +110,10 @@ var taskOps = map[string]struct {
 	"reboot":      {1, (*Forest).reboot},
 	"setuid":      {1, setID(unix.SYS_SETRESUID)},
 	"setgid":      {1, setID(unix.SYS_SETRESGID)},
+	"setresuid":   {3, setEach(unix.SYS_SETRESUID, 3)},
+	"setresgid":   {3, setEach(unix.SYS_SETRESGID, 3)},
+	"setfsuid":    {1, setEach(unix.SYS_SETFSUID, 1)},
+	"setfsgid":    {1, setEach(unix.SYS_SETFSGID, 1)},
 	"exit":        {1, exit(unix.SYS_EXIT_GROUP)},
 	"exit-thread": {1, exit(unix.SYS_EXIT)},
 	"reap":        {1, (*Forest).reap},
@@ -203,6 +209,21 @@ func setID(nr int64) func(*Forest, *actor, []string) error {
 			return err
 		}
 		return a.run(nr, n, n, n)
+	}
+}
+
+// setEach sets n ids, each its own. The task stays dumpable, as after setids.
+func setEach(nr int64, n int) func(*Forest, *actor, []string) error {
+	return func(_ *Forest, a *actor, args []string) error {
+		ids := make([]int64, n)
+		for i := range ids {
+			var err error
+			if ids[i], err = integer(args[i]); err != nil {
+				return err
+			}
+		}
+		err := a.run(nr, ids...)
+		return errors.Join(err, a.setDumpable())
 	}
 }
 
