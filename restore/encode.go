@@ -555,8 +555,11 @@ func (g *program) unknown(a int, op *plan.Op) bool {
 }
 
 // lingers reports whether actor a becomes an init that waits for its namespace
-// to become empty.
+// to become empty. A warden that ends stands for one that does.
 func (g *program) lingers(a int) bool {
+	if g.plan.Actors[a].Role == plan.RoleWarden {
+		return ending(g.lastOp(a).Code)
+	}
 	task := g.plan.Actors[a].Task
 	return task >= 0 && g.forest.Tasks[task].State == forest.ExitingInit
 }
