@@ -56,7 +56,10 @@ func (l *Live) Levels() (caller, audited int) { return l.loader.Levels() }
 func (l *Live) Ended() bool { return l.loader.Ended() }
 
 // Now is CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
-func (l *Live) Now() uint64 {
+func (l *Live) Now() uint64 { return Now() }
+
+// Now is CLOCK_MONOTONIC, in nanoseconds.
+func Now() uint64 {
 	var t unix.Timespec
 	// It cannot fail for this clock.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pidgraft/pidgraft/audit/container"
 	events "github.com/pidgraft/pidgraft/audit/source"
 	"github.com/pidgraft/pidgraft/audit/state"
@@ -62,12 +60,8 @@ func (o *objects) name() error {
 		return err
 	}
 	defer views.Close()
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return fmt.Errorf("clock_gettime: %w", err)
-	}
 	n := &naming{names: container.NewNames(o.level), views: views}
-	n.take(o.State, n.read(n.names.Due(o.State, uint64(now.Nano()))))
+	n.take(o.State, n.read(n.names.Due(o.State, events.Now())))
 	o.names = n.names
 	return nil
 }

@@ -128,7 +128,7 @@ func (p *page) pane(f *forest.Forest, prefix string, notes map[int][]string) {
 	}
 	fmt.Fprint(p.w, "</header>\n<main>")
 	o := &pane{page: p, outline: newOutline(f), colors: newPalette(f), prefix: prefix, more: notes,
-		ghosts: map[int][]forest.Tag{}}
+		ghosts: map[int][]forest.Tag{}, shown: map[int]bool{}}
 	for _, tag := range o.x.Ghosts() {
 		ns := f.Pid(tag).Namespace
 		o.ghosts[ns] = append(o.ghosts[ns], tag)
@@ -159,9 +159,6 @@ func (o *pane) enter(n node, last []bool) {
 	end := ""
 	switch {
 	case n.ns != forest.None:
-		if o.shown == nil {
-			o.shown = map[int]bool{}
-		}
 		o.shown[n.ns] = true
 		fmt.Fprintf(o.w, `<details open class="ns"><summary>%s</summary><div class="in">`, html.EscapeString(o.space(n.ns)))
 		end = boxEnd
@@ -210,20 +207,17 @@ func (o *pane) leave(n node) {
 // row is what a page says of a task. depth is said if it is not 0.
 func (o *pane) row(task, depth int) string {
 	k := &o.f.Tasks[task]
-	class := ""
-	switch {
-	case k.State.Exited():
-		class = " dead"
-	case !k.IsLeader():
-		class = " thread"
+	marks := "row"
+	if c := class(k); c != "" {
+		marks += " " + c
 	}
 	notes := o.notes(k)
 	if depth > 0 {
 		notes = strings.TrimPrefix(notes+fmt.Sprintf("; %d levels down", depth), "; ")
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<span class="row%s" id="%s%d" title="%s"><b>%s</b> <span class="comm">%s</span>`,
-		class, o.prefix, task, html.EscapeString(o.chain(k)), o.numbers(k), esc(k.Comm))
+	fmt.Fprintf(&b, `<span class="%s" id="%s%d" title="%s"><b>%s</b> <span class="comm">%s</span>`,
+		marks, o.prefix, task, html.EscapeString(o.chain(k)), o.numbers(k), esc(k.Comm))
 	if notes != "" {
 		fmt.Fprintf(&b, ` <span class="notes">%s</span>`, html.EscapeString(notes))
 	}

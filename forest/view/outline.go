@@ -178,3 +178,15 @@ func (o *outline) uses(tag forest.Tag) string {
 	}
 	return strings.Join(uses, "; ")
 }
+
+// class is how a picture marks a task: "dead" if it has ended, "thread" if it does
+// not lead its process, or nothing.
+func class(k *forest.Task) string {
+	switch {
+	case k.State.Exited():
+		return "dead"
+	case !k.IsLeader():
+		return "thread"
+	}
+	return ""
+}

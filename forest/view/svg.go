@@ -178,13 +178,7 @@ func (s *svg) branches(left, top float64) {
 }
 
 func (s *svg) task(x, y float64, k *forest.Task) {
-	class := ""
-	switch {
-	case k.State.Exited():
-		class = "dead"
-	case !k.IsLeader():
-		class = "thread"
-	}
+	class := class(k)
 	fmt.Fprintf(s.w, `<text x="%.1f" y="%.1f"><tspan class="num">%s</tspan> <tspan class="%s">%s</tspan>`,
 		x, y, s.numbers(k), class, html.EscapeString(forest.Escape(k.Comm)))
 	if notes := s.notes(k); notes != "" {
