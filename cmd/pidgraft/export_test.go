@@ -201,7 +201,17 @@ scrape_configs:
 	expect("pidgraft_ghost_objects"+of, "1")
 	expect(`count(pidgraft_findings{kind="zombie"} > 0) or vector(0)`, "0")
 
-	do(t, f, "init exit 0\noutside reap init")
+	do(t, f, "init exit 0")
+	// It waits for its namespace first, which may take a moment.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := f.Run("outside reap init")
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 	expect(`count(pidgraft_tasks) or vector(0)`, "1")
 	if _, n := query(t, prometheus, "pidgraft_tasks"+of); n != 0 {
 		t.Errorf("a container that has ended has %d series", n)
