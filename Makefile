@@ -65,8 +65,11 @@ demo: build ## dump, kill and restore a forest and a container, as root
 
 test: test-deps lint test-pure test-native generate-check vulncheck ## everything that must hold, as root
 
-bench: ## dump against ps, restore against a bare loop of clone3, what an audit costs, as root: RUN=audit
-	go run ./internal/bench $(RUN)
+# BENCH are more flags of internal/bench, such as -rounds 9 or -tasks 1000,5000.
+bench: ## against every peer and the machine's own limit, as root, to bench.json and bench.svg: RUN="dump audit" for some
+	go run ./internal/bench -o json $(BENCH) $(RUN) >bench.json
+	@go run ./internal/bench -from bench.json
+	@go run ./internal/bench -from bench.json -o svg >bench.svg || rm bench.svg
 
 N ?=
 

@@ -12,7 +12,8 @@ import (
 	"github.com/pidgraft/pidgraft/internal/require"
 )
 
-// The schemas that version names are those in docs/schema.
+// The schemas that version names are those in docs/schema, but for that of make
+// bench, which the program does not print.
 func TestSchemas(t *testing.T) {
 	require.Feature(t, require.Sources)
 	files, err := filepath.Glob("../../docs/schema/*.json")
@@ -22,7 +23,9 @@ func TestSchemas(t *testing.T) {
 	var published []string
 	for _, f := range files {
 		name := "pidgraft." + strings.TrimSuffix(filepath.Base(f), ".json")
-		published = append(published, name)
+		if name != "pidgraft.bench.v1" {
+			published = append(published, name)
+		}
 		if text, err := os.ReadFile(f); err != nil || !strings.Contains(string(text), `"const": "`+name+`"`) {
 			t.Errorf("%s does not demand schema %q: %v", f, name, err)
 		}

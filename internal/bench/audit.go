@@ -33,28 +33,24 @@ const (
 // auditObjects are the sizes of namespaces whose audit's memory is read.
 var auditObjects = []int{20_000, 100_000}
 
-// audits measures what an audit costs those who are audited, and what it takes
+// auditRows: what an audit costs those who are audited, and what it takes
 // itself.
-func (b *bench) audits() error {
-	program := filepath.Join(filepath.Dir(b.pidgraft), "churn")
-	if err := churn.Compile(program, ""); err != nil {
-		return err
-	}
-	if err := b.auditedCalls(); err != nil {
-		return err
-	}
-	if err := b.auditedBirths(program); err != nil {
-		return err
-	}
-	if err := b.auditCPU(program); err != nil {
-		return err
+func (b *bench) auditRows() []row {
+	rows := []row{
+		{"audit/getppid", fmt.Sprintf("%d calls of getppid beside an audit of another namespace", calls), 0, b.auditedCalls},
+		{"audit/births", "1000 births and ends of children that share memory, as many as go, audited", 0, b.auditedBirths},
+		{"audit/cpu", fmt.Sprintf("an audit beside %d births a second", birthRate), 0, b.auditCPU},
 	}
 	for _, n := range auditObjects {
-		if err := b.auditMemory(n); err != nil {
-			return err
-		}
+		rows = append(rows, row{fmt.Sprintf("audit/memory/%d", n), fmt.Sprintf("an audit of %d pid objects", n+1), n, func(r *Row) error { return b.auditMemory(r, n) }})
 	}
-	return nil
+	return rows
+}
+
+// churn is the program that makes births.
+func (b *bench) churn() (string, error) {
+	program := filepath.Join(b.dir, "churn")
+	return program, churn.Compile(program, "")
 }
 
 // auditOf starts an audit of the namespace of a process, and waits until it has
@@ -100,30 +96,34 @@ func churned(program string, rate int) (*exec.Cmd, error) {
 	return cmd, cmd.Start()
 }
 
-func (b *bench) auditedCalls() (err error) {
+func (b *bench) auditedCalls(r *Row) (err error) {
 	f, err := flat(1)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Kill()) }()
-	loop := func() (time.Duration, error) {
-		start := time.Now()
-		for range calls {
-			unix.Getppid()
-		}
-		return time.Since(start), nil
+	loop := func() (sample, error) {
+		return inside(func() error {
+			for range calls {
+				unix.Getppid()
+			}
+			return nil
+		})
 	}
-	return race(fmt.Sprintf("%d calls of getppid", calls),
-		&contender{name: "beside pidgraft audit of another namespace", run: func() (time.Duration, error) {
+	err = b.race(r,
+		ours("beside pidgraft audit of another namespace", func() (sample, error) {
 			cmd, err := b.auditOf(f.Root())
 			if err != nil {
-				return 0, err
+				return sample{}, err
 			}
-			took, err := loop()
-			return took, errors.Join(err, stop(cmd))
-		}},
-		&contender{name: "alone", run: loop},
-	)
+			s, err := loop()
+			return s, errors.Join(err, stop(cmd))
+		}),
+		base("alone", loop))
+	if err == nil {
+		r.value("added to a call", (r.Entries[0].Time.Median-r.Entries[1].Time.Median)*1e6/calls, "ns", 0)
+	}
+	return err
 }
 
 // births counts the numbers that a namespace gives out in a while, and gives the
@@ -163,28 +163,43 @@ func births(pid int) (time.Duration, error) {
 	return took * 1000 / time.Duration(after-before), nil
 }
 
-func (b *bench) auditedBirths(program string) (err error) {
+func (b *bench) auditedBirths(r *Row) (err error) {
 	const asManyAsGo = 1_000_000
+	program, err := b.churn()
+	if err != nil {
+		return err
+	}
 	w, err := churned(program, asManyAsGo)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop(w)) }()
-	return race("1000 births and ends of children that share memory, as many as go",
-		&contender{name: "in a namespace that is audited", run: func() (time.Duration, error) {
+	measured := func() (sample, error) {
+		took, err := births(w.Process.Pid)
+		return sample{wall: took}, err
+	}
+	err = b.race(r,
+		ours("in a namespace that is audited", func() (sample, error) {
 			cmd, err := b.auditOf(w.Process.Pid)
 			if err != nil {
-				return 0, err
+				return sample{}, err
 			}
-			took, err := births(w.Process.Pid)
-			return took, errors.Join(err, stop(cmd))
-		}},
-		&contender{name: "alone", run: func() (time.Duration, error) { return births(w.Process.Pid) }},
-	)
+			s, err := measured()
+			return s, errors.Join(err, stop(cmd))
+		}),
+		base("alone", measured))
+	if err == nil {
+		r.value("added to a birth and its end", r.Entries[0].Time.Median-r.Entries[1].Time.Median, "µs", 0)
+	}
+	return err
 }
 
 // auditCPU reads what an audit takes of a processor beside births at a rate.
-func (b *bench) auditCPU(program string) (err error) {
+func (b *bench) auditCPU(r *Row) (err error) {
+	program, err := b.churn()
+	if err != nil {
+		return err
+	}
 	w, err := churned(program, birthRate)
 	if err != nil {
 		return err
@@ -202,6 +217,7 @@ func (b *bench) auditCPU(program string) (err error) {
 	start := time.Now()
 	time.Sleep(steadySpan)
 	after, err := processorTime(cmd.Process.Pid)
+	span := time.Since(start)
 	if err != nil {
 		return err
 	}
@@ -209,8 +225,8 @@ func (b *bench) auditCPU(program string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("pidgraft audit beside %.0f births a second\n  %6.1f %% of a processor\n\n",
-		float64(time.Second)/float64(each)*1000, 100*float64(after-before)/float64(time.Since(start)))
+	r.value("births", float64(time.Second)/float64(each)*1000, "a second", 0)
+	r.value("of a processor", 100*float64(after-before)/float64(span), "%", 0)
 	return nil
 }
 
@@ -235,12 +251,7 @@ func processorTime(pid int) (time.Duration, error) {
 
 // auditMemory reads what an audit of so many pid objects has in memory, after
 // another snapshot, and what it had at most.
-func (b *bench) auditMemory(n int) (err error) {
-	restore, err := roomFor(n)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, restore()) }()
+func (b *bench) auditMemory(r *Row, n int) (err error) {
 	f, err := flat(n)
 	if err != nil {
 		return err
@@ -266,27 +277,8 @@ func (b *bench) auditMemory(n int) (err error) {
 			sizes[name] = kib
 		}
 	}
-	fmt.Printf("pidgraft audit of %d pid objects\n  %6.1f MiB resident, %.1f at most\n\n", n+1, sizes["VmRSS"]/1024, sizes["VmHWM"]/1024)
+	r.value("resident", sizes["VmRSS"]/1024, "MiB", 0)
+	r.value("resident at most", sizes["VmHWM"]/1024, "MiB", 0)
+	r.value("resident", sizes["VmRSS"]*1024/float64(n+1), "bytes a pid object", 0)
 	return nil
-}
-
-// roomFor raises pid_max of this namespace, where it would not do for n numbers
-// more, and gives what sets it back.
-func roomFor(n int) (restore func() error, err error) {
-	const path = "/proc/sys/kernel/pid_max"
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	most, err := strconv.Atoi(strings.TrimSpace(string(old)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if most > 2*n {
-		return func() error { return nil }, nil
-	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(2*n)), 0); err != nil {
-		return nil, err
-	}
-	return func() error { return os.WriteFile(path, old, 0) }, nil
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -16,7 +14,7 @@ import (
 )
 
 // emptyIterator is an iterator over tasks that does nothing with them.
-var emptyIterator = sync.OnceValues(func() (*link.Iter, error) {
+func emptyIterator() (*link.Iter, error) {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "task",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
@@ -27,28 +25,30 @@ var emptyIterator = sync.OnceValues(func() (*link.Iter, error) {
 	}
 	defer prog.Close()
 	return link.AttachIter(link.IterOptions{Program: prog})
-})
+}
 
-// iterate times one pass of it over all tasks of the machine.
-func iterate() (time.Duration, error) {
+// iterate times one pass of it over all tasks of the machine. It is loaded before.
+func iterate() (s sample, err error) {
 	iter, err := emptyIterator()
 	if err != nil {
-		return 0, err
+		return s, err
 	}
-	start := time.Now()
-	file, err := iter.Open()
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	var buf [1]byte
-	for {
-		// EAGAIN comes after a million tasks.
-		switch _, err := file.Read(buf[:]); {
-		case errors.Is(err, io.EOF):
-			return time.Since(start), nil
-		case err != nil && !errors.Is(err, unix.EAGAIN):
-			return 0, fmt.Errorf("read: %w", err)
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	return inside(func() error {
+		file, err := iter.Open()
+		if err != nil {
+			return err
 		}
-	}
+		defer file.Close()
+		var buf [1]byte
+		for {
+			// EAGAIN comes after a million tasks.
+			switch _, err := file.Read(buf[:]); {
+			case errors.Is(err, io.EOF):
+				return nil
+			case err != nil && !errors.Is(err, unix.EAGAIN):
+				return fmt.Errorf("read: %w", err)
+			}
+		}
+	})
 }

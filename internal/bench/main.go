@@ -1,227 +1,283 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures the two promises that pidgraft makes about speed,
-// each against what it is promised against, in the same run:
-//
-//   - dumping a machine with 20,000 tasks, against ps -eLo pid,tgid,pgid,sid, and
-//     beside it what no dump by the kernel's task iterator can go below: that
-//     iterator with a program that does nothing, once over all tasks;
-//   - restoring 10,000 flat tasks, against a bare loop of clone3 with CLONE_VM
-//     and set_tid (restore/testdata/floor.c).
-//
-// And what an audit costs: an ordinary system call and a birth, audited and not,
-// its processor time beside 2,000 births a second, its memory at 20,000 and
-// 100,000 pid objects. Arguments (dump, restore, audit) choose some of it.
-//
-// Runs alternate, and whole processes are timed, their start included, but for
-// the bare loop, which says itself how long it took. It is run from the top of
-// the source tree and prints ratios of medians first. It judges nothing.
 package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/pidgraft/pidgraft/internal/testforest"
 )
 
-const (
-	dumpTasks    = 20_000
-	restoreTasks = 10_000
-	rounds       = 9
-)
+// peerArgument is how this program is one of the peers: see peer.go.
+const peerArgument = "-peer="
 
 func main() {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "bench: run as root: it loads BPF programs and makes pid namespaces")
-		os.Exit(3)
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], peerArgument) {
+		if err := bePeer(strings.TrimPrefix(os.Args[1], peerArgument)); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: peer:", err)
+			os.Exit(1)
+		}
+		return
 	}
-	if err := run(); err != nil {
+	switch err := run(os.Args[1:], os.Stdout); {
+	case errors.Is(err, flag.ErrHelp), errors.Is(err, errUsage):
+		os.Exit(2)
+	case errors.Is(err, errRoot):
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(3)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	dir, err := os.MkdirTemp("", "pidgraft-bench")
+var (
+	errUsage = errors.New("wrong usage")
+	errRoot  = errors.New("run as root: it loads BPF programs and makes pid namespaces")
+)
+
+// bench is what the rows are measured with.
+type bench struct {
+	dir      string
+	pidgraft string // as make build makes it
+	image    string // where dumps go
+	sizes    sizes
+	rounds   int
+	progress io.Writer
+}
+
+// sizes are how many tasks the rows have.
+type sizes struct {
+	tasks   []int // dump and restore
+	objects int   // the largest dump
+	plans   []int
+	rest    int // rows of which there is one size
+}
+
+func run(args []string, out io.Writer) error {
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	var (
+		format = fs.String("o", "text", "print `text`, json or svg")
+		from   = fs.String("from", "", "measure nothing, but print what is in `FILE`, which -o json wrote")
+		list   = fs.Bool("list", false, "list the rows and end")
+		rounds = fs.Int("rounds", 7, "runs of each, after one to warm up")
+		tasks  = fs.String("tasks", "1000,10000,20000,30000", "sizes of dumps and restores")
+		obj    = fs.Int("objects", 100_000, "size of the largest dump")
+		plans  = fs.String("plans", "1000,10000,100000,1000000", "sizes of plans")
+		rest   = fs.Int("n", 10_000, "size of rows of which there is one size")
+	)
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "usage: bench [flags] [ROW...]    each ROW is a regular expression: see -list")
+		fs.PrintDefaults()
+	}
+	if err := fs.Parse(args); err != nil {
+		return errUsage
+	}
+	b := &bench{rounds: *rounds, progress: os.Stderr, sizes: sizes{objects: *obj, rest: *rest}}
+	var err error
+	if b.sizes.tasks, err = integers(*tasks); err == nil {
+		b.sizes.plans, err = integers(*plans)
+	}
+	var chosen []row
+	if err == nil {
+		chosen, err = choose(b.rows(), fs.Args())
+	}
+	if err == nil && (*rounds < 1 || !isFormat(*format)) {
+		err = errors.New("-rounds or -o is wrong")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return errUsage
+	}
+	switch {
+	case *list:
+		for _, r := range chosen {
+			fmt.Fprintf(out, "%-24s %s\n", r.name, r.work)
+		}
+		return nil
+	case *from != "":
+		r, err := readReport(*from)
+		if err != nil {
+			return err
+		}
+		return r.print(out, *format)
+	}
+	r, err := b.measure(chosen)
 	if err != nil {
 		return err
+	}
+	if err := r.print(out, *format); err != nil {
+		return err
+	}
+	return r.failed()
+}
+
+func integers(list string) ([]int, error) {
+	var all []int
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is no size", s)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// choose is the rows that one of the expressions matches at its beginning; all
+// if there is none.
+func choose(all []row, expressions []string) ([]row, error) {
+	if len(expressions) == 0 {
+		return all, nil
+	}
+	var chosen []row
+	used := make([]bool, len(expressions))
+	var res []*regexp.Regexp
+	for _, e := range expressions {
+		re, err := regexp.Compile("^(?:" + e + ")")
+		if err != nil {
+			return nil, err
+		}
+		res = append(res, re)
+	}
+	for _, r := range all {
+		take := false
+		for i, re := range res {
+			if re.MatchString(r.name) {
+				take, used[i] = true, true
+			}
+		}
+		if take {
+			chosen = append(chosen, r)
+		}
+	}
+	for i, e := range expressions {
+		if !used[i] {
+			return nil, fmt.Errorf("no row is called %q: see -list", e)
+		}
+	}
+	return chosen, nil
+}
+
+// row is one piece of work. measure fills a result.
+type row struct {
+	name    string // a path: what is done, of what, how many
+	work    string // in words
+	size    int    // tasks
+	measure func(*Row) error
+}
+
+func (b *bench) rows() []row {
+	var all []row
+	for _, part := range []func() []row{b.startRows, b.dumpRows, b.smallRows, b.shapeRows, b.restoreRows, b.planRows, b.imageRows, b.auditRows} {
+		all = append(all, part()...)
+	}
+	return all
+}
+
+// measure measures rows. A row that fails is in the report, with why.
+func (b *bench) measure(rows []row) (*Report, error) {
+	if os.Geteuid() != 0 {
+		return nil, errRoot
+	}
+	dir, err := os.MkdirTemp("", "pidgraft-bench")
+	if err != nil {
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	// A restored forest becomes a child of this process, which ends it.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return err
+		return nil, err
 	}
-	b := &bench{
-		pidgraft: filepath.Join(dir, "pidgraft"),
-		floor:    filepath.Join(dir, "floor"),
-		image:    filepath.Join(dir, "flat.img"),
-	}
-	build := exec.Command("go", "build", "-o", b.pidgraft, "./cmd/pidgraft")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
-	for _, build := range []*exec.Cmd{
-		build,
-		exec.Command("gcc", "-O2", "-Wall", "-o", b.floor, "restore/testdata/floor.c"),
-	} {
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", build, err, out)
-		}
-	}
-	for _, part := range []struct {
-		name string
-		run  func() error
-	}{{"dump", b.dumps}, {"restore", b.restores}, {"audit", b.audits}} {
-		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], part.name) {
-			continue
-		}
-		if err := part.run(); err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
-		}
-	}
-	return nil
-}
-
-type bench struct {
-	pidgraft, floor string
-	image           string
-}
-
-// contender is one of the things that are timed in turn.
-type contender struct {
-	name string
-	run  func() (time.Duration, error)
-	took []time.Duration
-}
-
-func (c *contender) median() time.Duration {
-	sorted := slices.Sorted(slices.Values(c.took))
-	return sorted[len(sorted)/2]
-}
-
-// race runs contenders in turn, once to warm up, and prints how each compares
-// with the last.
-func race(title string, contenders ...*contender) error {
-	for round := range rounds + 1 {
-		for _, c := range contenders {
-			took, err := c.run()
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			if round > 0 {
-				c.took = append(c.took, took)
-			}
-		}
-	}
-	fmt.Printf("%s (median of %d, runs in turn)\n", title, rounds)
-	base := contenders[len(contenders)-1].median()
-	for _, c := range contenders {
-		fmt.Printf("  %6.3f x  %9.1f ms  (%.1f to %.1f)  %s\n", float64(c.median())/float64(base),
-			ms(c.median()), ms(slices.Min(c.took)), ms(slices.Max(c.took)), c.name)
-	}
-	fmt.Println()
-	return nil
-}
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// flat starts an init with n children that sleep.
-func flat(n int) (*testforest.Forest, error) {
-	f, err := testforest.New()
+	back, err := b.raisePidMax(rows)
 	if err != nil {
 		return nil, err
 	}
-	err = f.Run(fmt.Sprintf("outside fork init newpid\ninit sleepers %d", n))
-	if err != nil {
-		return nil, errors.Join(err, f.Kill())
+	defer back()
+	b.dir = dir
+	b.pidgraft, b.image = filepath.Join(dir, "pidgraft"), filepath.Join(dir, "out.img")
+	build := exec.Command("go", "build", "-tags", "lean", "-o", b.pidgraft, "./cmd/pidgraft")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", build, err, out)
 	}
-	return f, nil
+	report := newReport(b)
+	for _, r := range rows {
+		fmt.Fprintf(b.progress, "%s: %s\n", r.name, r.work)
+		res := Row{Name: r.name, Work: r.work, Size: r.size}
+		if err := r.measure(&res); err != nil {
+			res.Error = err.Error()
+			fmt.Fprintf(b.progress, "%s: %v\n", r.name, err)
+		}
+		report.Rows = append(report.Rows, res)
+	}
+	return report, nil
 }
 
-func (b *bench) dumps() (err error) {
-	f, err := flat(dumpTasks)
-	if err != nil {
-		return err
+const pidMaxFile = "/proc/sys/kernel/pid_max"
+
+// raisePidMax makes room for the largest rows, where there is none, and gives what
+// sets it back: a signal that ends this program does so, too.
+func (b *bench) raisePidMax(rows []row) (back func(), err error) {
+	// Two forests of the largest size, and numbers that are not free again yet.
+	want := max(slices.Max(b.sizes.tasks), b.sizes.rest)
+	for _, r := range rows {
+		if kind, _, _ := strings.Cut(r.name, "/"); slices.Contains([]string{"dump", "restore", "audit"}, kind) {
+			want = max(want, r.size)
+		}
 	}
-	defer func() { err = errors.Join(err, f.Kill()) }()
-	root := strconv.Itoa(f.Root())
-	return race(fmt.Sprintf("dump of %d tasks", dumpTasks+1),
-		&contender{name: "pidgraft dump", run: func() (time.Duration, error) {
-			return timed(exec.Command(b.pidgraft, "dump", "-f", "-o", b.image, root))
-		}},
-		&contender{name: "bpf_iter over all tasks, its program empty and loaded before", run: iterate},
-		&contender{name: "ps -eLo pid,tgid,pgid,sid", run: func() (time.Duration, error) {
-			return timed(exec.Command("ps", "-eLo", "pid,tgid,pgid,sid"))
-		}},
-	)
+	want *= 4
+	old, err := os.ReadFile(pidMaxFile)
+	if err != nil {
+		return nil, err
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(old)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", pidMaxFile, err)
+	}
+	if most >= want {
+		return func() {}, nil
+	}
+	set := func(text []byte) {
+		if err := os.WriteFile(pidMaxFile, text, 0); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		if _, ok := <-signals; ok {
+			set(old)
+			os.Exit(1)
+		}
+	}()
+	set([]byte(strconv.Itoa(want)))
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		set(old)
+	}, nil
 }
 
-func (b *bench) restores() error {
-	f, err := flat(restoreTasks)
-	if err != nil {
-		return err
+// compile builds a program of C.
+func (b *bench) compile(source string) (string, error) {
+	program := filepath.Join(b.dir, strings.TrimSuffix(filepath.Base(source), ".c"))
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
 	}
-	_, err = timed(exec.Command(b.pidgraft, "dump", "-f", "-o", b.image, strconv.Itoa(f.Root())))
-	if err = errors.Join(err, f.Kill()); err != nil {
-		return err
+	if out, err := exec.Command("gcc", "-O2", "-Wall", "-o", program, source).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("gcc %s: %w\n%s", source, err, out)
 	}
-	n := strconv.Itoa(restoreTasks)
-	return race("restore of "+n+" flat tasks",
-		&contender{name: "pidgraft restore -d, verified by a dump", run: func() (time.Duration, error) {
-			return b.restore("--verify=true")
-		}},
-		&contender{name: "pidgraft restore -d --verify=false", run: func() (time.Duration, error) {
-			return b.restore("--verify=false")
-		}},
-		&contender{name: "a bare loop of clone3", run: func() (time.Duration, error) {
-			out, err := exec.Command(b.floor, n).Output()
-			if err != nil {
-				return 0, err
-			}
-			ns, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
-			return time.Duration(ns), err
-		}},
-	)
-}
-
-// restore times a restore, and ends what it restored.
-func (b *bench) restore(flag string) (time.Duration, error) {
-	pidfile := b.image + ".pid"
-	took, err := timed(exec.Command(b.pidgraft, "restore", "-d", flag, "--pidfile", pidfile, b.image))
-	if err != nil {
-		return 0, err
-	}
-	text, err := os.ReadFile(pidfile)
-	if err != nil {
-		return 0, err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return 0, err
-	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		return 0, err
-	}
-	_, err = unix.Wait4(pid, nil, 0, nil)
-	return took, err
-}
-
-// timed runs a command to its end, its output thrown away.
-func timed(cmd *exec.Cmd) (time.Duration, error) {
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	start := time.Now()
-	err := cmd.Run()
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w: %s", cmd, err, stderr.String())
-	}
-	return time.Since(start), nil
+	return program, nil
 }
