@@ -22,6 +22,8 @@ type Options struct {
 	// return, and has returned for the one that it does. It runs beside the
 	// next pass, and maybe beside another call of it.
 	Prepare func(*forest.Forest)
+	// Looked, if not nil, is called by Cut after each pass.
+	Looked func(Look)
 	// All goes on after a task that stands against a dump, and gathers all
 	// of them: the error is of type Refusals then, and comes with a forest
 	// to look at, not to write: what is led from outside is Outside in it.

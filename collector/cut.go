@@ -26,6 +26,15 @@ type result struct {
 	refused Refusals
 }
 
+// Look is what came of a pass, for those who watch Cut at work.
+type Look struct {
+	Pass, Most  int // which it was, and how many there may be
+	Tasks, Pids int // what it showed
+	// Changed says why it is no proof of a cut, with the one before; empty: it
+	// is, or it was the first.
+	Changed string
+}
+
 // Cut takes a consistent forest from src. An iteration over tasks is not
 // atomic; two passes in a row that show the same forest, with no event counted
 // since the first began, are: whatever held during the whole second pass held
@@ -49,19 +58,26 @@ func Cut(ctx context.Context, src Source, mode forest.Mode, opts Options) (*fore
 		if err != nil {
 			return nil, err
 		}
+		var found *result
 		why := ""
 		switch {
 		case opts.Method == forest.Frozen:
-			if why, err = this.alone(); err == nil && why == "" {
-				return this.result.taken()
+			if why, err = this.alone(); why == "" {
+				found = this.result
 			}
 		case last != nil:
-			if why, err = last.confirmed(this, src); err == nil && why == "" {
-				return last.result.taken()
+			if why, err = last.confirmed(this, src); why == "" {
+				found = last.result
 			}
 		}
 		if err != nil {
 			return nil, err
+		}
+		if opts.Looked != nil {
+			opts.Looked(Look{Pass: n + 1, Most: passes, Tasks: len(this.snapshot.Tasks), Pids: len(this.snapshot.Pids), Changed: why})
+		}
+		if found != nil {
+			return found.taken()
 		}
 		if why != "" {
 			what = why

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -78,6 +79,7 @@ type Loader struct {
 	passes     uint32
 	last       *collector.Snapshot // what the last pass showed
 	walkErr    error
+	seen       atomic.Int64 // tasks of the pass, as of the last time the ring was emptied
 
 	spec   *ebpf.CollectionSpec
 	kernel *btf.Spec  // the types that the programs are fitted to

@@ -67,6 +67,10 @@ func (l *Loader) Snapshot(ctx context.Context) (*collector.Snapshot, error) {
 	return s, nil
 }
 
+// Seen is how many tasks the pass that goes on has shown, or the last one if none
+// does. It may be called meanwhile.
+func (l *Loader) Seen() int { return int(l.seen.Load()) }
+
 // pass reads the tasks and the pid objects.
 func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err error) {
 	size := firstSize
@@ -99,6 +103,7 @@ func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err erro
 
 // beginPass makes the programs forget what they have shown.
 func (l *Loader) beginPass(size int) (*records, error) {
+	l.seen.Store(0)
 	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
 		return nil, err
 	}
@@ -183,6 +188,7 @@ func (l *Loader) drain(recs *records) error {
 	for {
 		err := l.ring.ReadInto(&rec)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			l.seen.Store(int64(recs.tasks))
 			return nil
 		}
 		if err != nil {

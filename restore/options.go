@@ -65,6 +65,8 @@ type Options struct {
 	// commit SIGINT, SIGTERM, SIGHUP and SIGQUIT undo the restore, after it
 	// (not detached) all are passed on to the root.
 	Signals <-chan os.Signal
+	// Progress, if not nil, is told how far the restore is.
+	Progress *Progress
 	// Stall is how long nothing may progress before the restore is given
 	// up; 0 is DefaultStall.
 	Stall time.Duration

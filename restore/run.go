@@ -40,6 +40,7 @@ type run struct {
 // InterruptedError, the error of Options.Verify or Options.Success, or that of
 // ctx. A root that ended is not an error: see Result.Status.
 func Run(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options) (Result, error) {
+	opts.Progress.stage(StageBegin)
 	if err := Preflight(f, p, opts); err != nil {
 		return Result{}, err
 	}
@@ -82,11 +83,14 @@ func carryOut(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options)
 	r := &run{program: g, mem: mem, coordinator: c, pidfile: file,
 		committed: make(chan struct{})}
 	defer r.closeFiles()
+	opts.Progress.of(r)
+	defer opts.Progress.of(nil)
 	ctx, stop := r.watchSignals(ctx)
 	defer stop()
 
 	pid, err := r.build(ctx)
 	if err == nil {
+		opts.Progress.stage(StageCommit)
 		r.committing.Store(true) // from here on it is not to be interrupted
 		err = r.commit(pid)
 	}
@@ -94,6 +98,7 @@ func carryOut(ctx context.Context, f *forest.Forest, p *plan.Plan, opts Options)
 		return Result{}, errors.Join(err, r.undo(), file.remove())
 	}
 	close(r.committed)
+	opts.Progress.stage(StageLive)
 	return r.finish(ctx, pid)
 }
 
@@ -107,9 +112,11 @@ func (r *run) closeFiles() {
 
 // build does everything up to the commit and returns the root's number.
 func (r *run) build(ctx context.Context) (int, error) {
+	r.opts.Progress.stage(StageMake)
 	if err := r.until(ctx, 50*time.Millisecond, r.allHeld); err != nil {
 		return 0, err
 	}
+	r.opts.Progress.stage(StageEnd)
 	r.endings = r.traced()
 	if err := r.until(ctx, time.Millisecond, r.allEnded); err != nil {
 		return 0, err
@@ -122,6 +129,7 @@ func (r *run) build(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("the root of the new forest: %w", err)
 	}
 	if r.opts.Verify != nil {
+		r.opts.Progress.stage(StageVerify)
 		if err := r.opts.Verify(ctx, pid); err != nil {
 			return 0, err
 		}

@@ -21,6 +21,9 @@ type Live struct {
 
 var _ follow.Source = (*Live)(nil)
 
+// Seen is how many tasks the snapshot that is being taken has shown.
+func (l *Live) Seen() int { return l.loader.Seen() }
+
 // Open begins to follow a namespace: that of a container's init, or the
 // caller's own (loader.Machine).
 //

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -43,6 +44,7 @@ type auditing struct {
 	state     *stateFile // nil: no --state
 
 	chosen *chosen
+	first  *step // the first snapshot
 	live   *events.Live
 	views  *events.Proc
 	out    *auditOutput
@@ -205,6 +207,22 @@ func (a *auditing) checker() *hidden.Checker {
 	return &hidden.Checker{Snapshot: a.live.Snapshot, Views: a.views, Level: caller, Whole: caller == audited}
 }
 
+// beginFirst says that the first snapshot is being taken.
+func (a *auditing) beginFirst() *step {
+	return beginStep("first snapshot", func() standing {
+		return standing{done: int64(a.live.Seen()), unit: "tasks"}
+	})
+}
+
+// tookSnapshot says that one was, if s is not nil.
+func (a *auditing) tookSnapshot(s *record.Snapshot) {
+	if s == nil {
+		return
+	}
+	a.first.stop()
+	logStep("snapshot", time.Duration(s.End-s.Begin), "cause", s.Cause, "tasks", s.Tasks)
+}
+
 // naming names containers.
 func (a *auditing) naming(ctx context.Context) *naming {
 	caller, _ := a.live.Levels()
@@ -267,6 +285,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		PidMax:    machinePidMax(),
 		Emit: func(r *record.Record) error {
 			lost = lost || r.Type == record.TypeLoss
+			a.tookSnapshot(r.Snapshot)
 			if a.noEvents && r.Type == record.TypeEvent {
 				return nil
 			}
@@ -298,6 +317,8 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 	if err := auditor.Header(header); err != nil {
 		return err
 	}
+	a.first = a.beginFirst()
+	defer a.first.stop()
 	err = auditor.Run(ctx)
 	if errors.Is(err, loader.ErrNoProcess) || errors.Is(err, context.Canceled) {
 		err = auditor.Drain()
@@ -346,7 +367,7 @@ func (a *auditing) obey(signals <-chan os.Signal, auditor *audit.Auditor) {
 			allow, err := a.readAllow()
 			if err != nil {
 				// The old one stays in force.
-				fmt.Fprintf(os.Stderr, "pidgraft audit: %v\n", err)
+				slog.Error(err.Error())
 				continue
 			}
 			auditor.Allow(allow)
@@ -420,4 +441,4 @@ func (o *auditOutput) write(r *record.Record) error {
 	return record.JSON(o.w, r)
 }
 
-func (o *auditOutput) flush() error { return o.w.Flush() }
+func (o *auditOutput) flush() error { return says.foot.aside(o.w.Flush) }

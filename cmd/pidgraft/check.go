@@ -83,6 +83,7 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 			if r.Type == record.TypeEvent {
 				return nil
 			}
+			a.tookSnapshot(r.Snapshot)
 			naming.name(auditor, r)
 			if f := r.Finding; f != nil && f.Status == "raised" {
 				severity, err := finding.ParseSeverity(f.Severity)
@@ -119,6 +120,8 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 // look follows the namespace for some time after the first snapshot, and looks
 // for what is wrong when it begins and when it ends.
 func (a *auditing) look(ctx context.Context, auditor *audit.Auditor, watch time.Duration) error {
+	a.first = a.beginFirst()
+	defer a.first.stop()
 	patience := time.Now().Add(watch + 10*time.Second)
 	until := func(ok func() bool) error {
 		for !ok() && ctx.Err() == nil && time.Now().Before(patience) {
@@ -141,7 +144,12 @@ func (a *auditing) look(ctx context.Context, auditor *audit.Auditor, watch time.
 	}
 	auditor.Hiding(hiding)
 	auditor.Look()
-	end := time.Now().Add(watch)
+	begun := time.Now()
+	end := begun.Add(watch)
+	looking := beginStep("look", func() standing {
+		return standing{done: int64(time.Since(begun).Seconds()), of: int64(watch.Seconds()), unit: "s"}
+	})
+	defer looking.stop()
 	if err := until(func() bool { return time.Now().After(end) && complete() && !auditor.Pending() }); err != nil {
 		return err
 	}
@@ -149,6 +157,7 @@ func (a *auditing) look(ctx context.Context, auditor *audit.Auditor, watch time.
 		return err
 	}
 	auditor.Hiding(hiding)
+	looking.end("events", auditor.Totals().Sent())
 	// What has been read meanwhile.
 	if err := auditor.Advance(ctx, time.Now()); err != nil {
 		return err

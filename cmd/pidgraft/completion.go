@@ -13,7 +13,7 @@ import (
 // are completed as files, which most are.
 func completeFlags(c *cobra.Command) {
 	values := map[string][]string{"columns": listing.Names(), "sort": listing.Names(), "only": onlyKinds()}
-	c.Flags().VisitAll(func(f *pflag.Flag) {
+	complete := func(f *pflag.Flag) {
 		of := values[f.Name]
 		if choice, ok := f.Value.(*choice); ok {
 			of = choice.of
@@ -23,5 +23,7 @@ func completeFlags(c *cobra.Command) {
 		}
 		// It fails only for a flag that is not there or has it already.
 		_ = c.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(of, cobra.ShellCompDirectiveNoFileComp))
-	})
+	}
+	c.Flags().VisitAll(complete)
+	c.PersistentFlags().VisitAll(complete)
 }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -155,10 +157,13 @@ func (c *converting) toCRIU(ctx context.Context, from source) error {
 	if err != nil {
 		return err
 	}
+	s := beginStep("convert", nil)
+	defer s.stop()
 	files, lost, err := criu.Write(f)
 	if err != nil {
 		return from.errorOf(err)
 	}
+	s.end("tasks", len(f.Tasks), "lost", len(lost))
 	if err := c.loses("images of CRIU do not say all of it; this would be lost:", lost); err != nil {
 		return err
 	}
@@ -174,9 +179,7 @@ func (c *converting) loses(what string, lost []string) error {
 		return lossError{what, lost}
 	}
 	for _, l := range lost {
-		if _, err := fmt.Fprintf(os.Stderr, "pidgraft convert: lost: %s\n", l); err != nil {
-			return err
-		}
+		slog.Info("lost: " + l)
 	}
 	return nil
 }
@@ -227,6 +230,11 @@ func writeDirectory(ctx context.Context, path string, mode fs.FileMode, files []
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
+	var written atomic.Int64
+	writing := beginStep("write", func() standing {
+		return standing{done: written.Load(), of: int64(len(files)), unit: "files"}
+	})
+	defer writing.stop()
 	for _, f := range files {
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted: %w", ctx.Err())
@@ -234,6 +242,7 @@ func writeDirectory(ctx context.Context, path string, mode fs.FileMode, files []
 		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
 			return err
 		}
+		written.Add(1)
 	}
 	if err := os.Chmod(dir, mode); err != nil {
 		return err
@@ -253,5 +262,9 @@ func writeDirectory(ctx context.Context, path string, mode fs.FileMode, files []
 	} else if err != nil {
 		return &fs.PathError{Op: "rename", Path: path, Err: err}
 	}
-	return syncDir(parent)
+	if err := syncDir(parent); err != nil {
+		return err
+	}
+	writing.end("files", len(files))
+	return nil
 }

@@ -200,11 +200,16 @@ func (d *dump) judge(f *forest.Forest, plan <-chan []string) (*draft, error) {
 	if err := forest.Validate(f); err != nil {
 		return nil, err
 	}
+	s := beginStep("write", nil)
+	defer func() { s.stop() }()
 	exact, err := d.draft(f)
 	if err != nil {
 		return nil, err
 	}
+	s.end()
+	s = beginStep("plan", nil)
 	reasons := append(f.Inexact, <-plan...)
+	s.end("tasks", len(f.Tasks), "reasons", len(reasons))
 	if len(reasons) == 0 {
 		return exact, nil
 	}

@@ -8,7 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -71,7 +71,7 @@ func (e *export) listen(address string) error {
 		return errors.Join(err, l.Close())
 	}
 	e.server.Start()
-	fmt.Fprintf(os.Stderr, "pidgraft audit: listening at http://%s/\n", e.server.Addr())
+	slog.Info(fmt.Sprintf("listening at http://%s/", e.server.Addr()))
 	return nil
 }
 
@@ -113,7 +113,7 @@ func (e *export) sayLost(d overview.Delivery) {
 	if err := e.otlp.Error(); err != nil {
 		why = ": " + err.Error()
 	}
-	fmt.Fprintf(os.Stderr, "pidgraft audit: OTLP: %d of %d records were not delivered%s\n", d.Lost, d.Records, why)
+	slog.Warn(fmt.Sprintf("OTLP: %d of %d records were not delivered%s", d.Lost, d.Records, why))
 }
 
 func (e *export) close() error {

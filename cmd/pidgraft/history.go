@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func tellHistory(h *history.File, path string, f *forest.Forest) error {
 	_, err := h.Tell(f)
 	switch {
 	case errors.Is(err, history.ErrContradicts):
-		fmt.Fprintf(os.Stderr, "pidgraft dump: warning: %s is left out: %v\n", path, err)
+		slog.Warn(fmt.Sprintf("%s is left out: %v", path, err))
 		return nil
 	case err != nil:
 		return refusedError{fmt.Sprintf("%s: %v", path, err), nil}
@@ -112,7 +113,7 @@ func (s *stateFile) open(namespace uint32, level int) error {
 	case err != nil:
 		return err
 	case f.Boot != boot:
-		fmt.Fprintf(os.Stderr, "pidgraft audit: %s is the history of another boot, and is begun anew\n", s.path)
+		slog.Warn(s.path + " is the history of another boot, and is begun anew")
 		return nil
 	case f.Namespace != namespace || int(f.Level) != level:
 		return refusedError{fmt.Sprintf("%s: it is the history of pid namespace %d, not of %d: remove it, or name another file",
@@ -140,7 +141,7 @@ func (s *stateFile) keep(a *audit.Auditor, now bool) {
 	case err := <-s.writing:
 		s.writing = nil
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "pidgraft audit: --state: %v\n", err)
+			slog.Error(fmt.Sprintf("--state: %v", err))
 		}
 	default:
 	}

@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -45,7 +46,10 @@ func run(args []string) int {
 	root.SetArgs(args)
 	// What fails before a command begins is how it was called.
 	begun := false
-	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		begun = true
+		return says.begin(cmd)
+	}
 	cmd, err := root.ExecuteContextC(context.Background())
 	if err != nil && !begun {
 		err = usageError{err}
@@ -60,16 +64,29 @@ func report(cmd *cobra.Command, err error) {
 	if err == nil || isSilent(err) {
 		return
 	}
-	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "\n  ")
-	fmt.Fprintf(os.Stderr, "%s: %s\n", cmd.CommandPath(), text)
-	if hint := hint(cmd, err); hint != "" {
-		fmt.Fprintf(os.Stderr, "  %s\n", hint)
+	text, hint := strings.TrimSpace(err.Error()), hint(cmd, err)
+	if says.format.value == "json" {
+		args := []any{"exit", exitCode(err)}
+		if hint != "" {
+			args = append(args, "hint", hint)
+		}
+		slog.New(says.handler(cmd)).Error(text, args...)
+		return
+	}
+	fmt.Fprintf(says.foot, "%s: %s\n", cmd.CommandPath(), strings.ReplaceAll(text, "\n", "\n  "))
+	if hint != "" {
+		fmt.Fprintf(says.foot, "  %s\n", hint)
 	}
 }
 
 const rootHelp = `Dump every pid object of a process forest - processes, threads, groups,
 sessions and the numbers that only those still hold, at every level of nested
-pid namespaces - and rebuild the forest, number for number.`
+pid namespaces - and rebuild the forest, number for number.
+
+What was asked for goes to standard output; warnings, errors and, with
+--verbose, the steps go to standard error. If that is a terminal, long work
+says there how far it is and what it waits for, in one line that is gone when
+it is done.`
 
 const exitCodes = `
 Exit codes:
@@ -99,6 +116,7 @@ func rootCommand() *cobra.Command {
 			return silent(exitUsage)
 		},
 	}
+	says.flags(root)
 	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), convertCommand(), psCommand(), mapCommand(),
 		auditCommand(), checkCommand(), doctorCommand(), versionCommand())
 	for _, c := range append(root.Commands(), root) {

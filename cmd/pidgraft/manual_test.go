@@ -121,6 +121,7 @@ func rootPage(root *cobra.Command) string {
 	for _, c := range root.Commands() {
 		fmt.Fprintf(&b, "**pidgraft-%s**(1)\n:   %s.\n\n", c.Name(), c.Short)
 	}
+	b.WriteString(options(root))
 	b.WriteString(exitStatus())
 	b.WriteString(`# ENVIRONMENT
 
@@ -128,7 +129,7 @@ func rootPage(root *cobra.Command) string {
 :   If it is not empty nothing is coloured.
 
 **TERM**
-:   If it is dumb, likewise.
+:   If it is dumb, likewise, and no progress is shown.
 
 `)
 	b.WriteString(examples(root))
@@ -138,7 +139,7 @@ func rootPage(root *cobra.Command) string {
 func options(c *cobra.Command) string {
 	var b strings.Builder
 	b.WriteString("# OPTIONS\n\n")
-	c.Flags().VisitAll(func(f *pflag.Flag) {
+	option := func(f *pflag.Flag) {
 		if f.Hidden {
 			return
 		}
@@ -158,7 +159,16 @@ func options(c *cobra.Command) string {
 			fmt.Fprintf(&b, " (default: %s)", strings.TrimSpace(markdown(strings.Trim(f.DefValue, "[]"))))
 		}
 		b.WriteString("\n\n")
-	})
+	}
+	own := c.LocalNonPersistentFlags()
+	own.SortFlags = false
+	own.VisitAll(option)
+	rootFlags := c.InheritedFlags()
+	if !c.HasParent() {
+		rootFlags = c.PersistentFlags()
+	}
+	rootFlags.SortFlags = false
+	rootFlags.VisitAll(option)
 	return b.String() + "**-h**, **--help**\n:   say how it is used\n\n"
 }
 

@@ -58,7 +58,7 @@ leader is gone, and of zombies. A thread has a number as a process has.`,
 			if err != nil {
 				return err
 			}
-			all.warn("map")
+			all.warn()
 			found, err := all.findAll(numbers, anywhere)
 			if err != nil {
 				return err

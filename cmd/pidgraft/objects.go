@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -36,15 +36,20 @@ func lookAtObjects(ctx context.Context, types *loader.Types) (_ *objects, err er
 	if o.own, err = inodeOf("/proc/self/ns/pid"); err != nil {
 		return nil, err
 	}
+	s := beginStep("open", nil)
+	defer func() { s.stop() }()
 	l, err := loader.Open(loader.Target{Scope: loader.Machine, Unwatched: true, Types: types})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	s.end()
+	s = beginStep("look", seenBy(l))
 	snap, err := l.Snapshot(ctx)
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
+	s.end("tasks", len(snap.Tasks), "pids", len(snap.Pids))
 	o.level, _ = l.Levels()
 	o.notWalked = l.WalkError()
 	if o.State, err = state.FromSnapshot(snap); err != nil {
@@ -67,9 +72,9 @@ func (o *objects) name() error {
 }
 
 // warn says what cannot be seen here.
-func (o *objects) warn(command string) {
+func (o *objects) warn() {
 	if o.notWalked != nil {
-		fmt.Fprintf(os.Stderr, "pidgraft %s: numbers that no task carries may be missing: %v\n", command, o.notWalked)
+		slog.Warn(fmt.Sprintf("numbers that no task carries may be missing: %v", o.notWalked))
 	}
 }
 

@@ -92,9 +92,12 @@ func planFor(f *forest.Forest, opts plan.Options) (*plan.Plan, error) {
 	if len(f.Inexact) > 0 {
 		return nil, refusedError{"the image is marked as one that cannot be restored exactly:", f.Inexact}
 	}
+	s := beginStep("plan", nil)
+	defer s.stop()
 	p, err := restore.Plan(f, opts)
 	if err != nil {
 		return nil, refusedError{"it cannot be restored exactly:", reasonsOf(err)}
 	}
+	s.end("tasks", len(f.Tasks))
 	return p, nil
 }

@@ -112,7 +112,7 @@ func (p *psing) run(args []string) error {
 	if err := listing.Sort(rows, p.sort); err != nil {
 		return usageError{err}
 	}
-	all.warn("ps")
+	all.warn()
 	switch p.format.value {
 	case "json":
 		return listing.JSON(os.Stdout, rows)

@@ -125,7 +125,12 @@ func (r *restoring) run(from source) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
-	result, err := restore.Run(context.Background(), f, p, r.options(f, from, v, signals))
+	o := r.options(f, from, v, signals)
+	g := &stages{}
+	g.Stage = g.next
+	defer func() { g.step.stop() }()
+	o.Progress = &g.Progress
+	result, err := restore.Run(context.Background(), f, p, o)
 	if err != nil {
 		return err
 	}

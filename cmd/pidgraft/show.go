@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -98,7 +99,7 @@ func showable(ctx context.Context, s source, types *loader.Types) (*forest.Fores
 	if again != nil {
 		return nil, err
 	}
-	fmt.Fprintf(os.Stderr, "pidgraft show: as a subtree, since %v\n", err)
+	slog.Info(fmt.Sprintf("as a subtree, since %v", err))
 	return f, nil
 }
 

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,19 +58,26 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 	if open == nil {
 		open = func(int) (*loader.Loader, error) { return loader.Open(k.target()) }
 	}
+	s := beginStep("open", nil)
+	defer func() { s.stop() }()
 	l, err := open(k.pid)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
+	s.end()
 	opts := collector.Options{Producer: producer(), Retries: k.retries, Pause: pause, Prepare: k.prepare, All: k.all}
 	thaw := func() error { return nil }
 	if k.freeze {
+		s = beginStep("freeze", nil)
 		if thaw, err = l.Freeze(ctx); err != nil {
 			return nil, interrupted(ctx, err)
 		}
+		s.end()
 		opts.Method, opts.Prepare = forest.Frozen, nil
 	}
+	w := watchLook(l, &opts)
+	s = w.step
 	f, err := collector.Cut(ctx, l, l.Mode(), opts)
 	var refused collector.Refusals
 	if err := errors.Join(err, thaw()); errors.As(err, &refused) {
@@ -77,6 +86,41 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 		return nil, interrupted(ctx, err)
 	}
 	return f, nil
+}
+
+// lookWatch tells of a look at work: how many tasks the pass shows, and what the
+// last one found to have changed.
+type lookWatch struct {
+	step *step
+	last atomic.Pointer[collector.Look]
+	at   time.Time // when the last pass ended
+}
+
+func watchLook(l *loader.Loader, opts *collector.Options) *lookWatch {
+	w := &lookWatch{at: time.Now()}
+	seen := seenBy(l)
+	w.step = beginStep("look", func() standing {
+		is := seen()
+		if last := w.last.Load(); last != nil && last.Changed != "" {
+			is.waits = fmt.Sprintf("for rest, pass %d of %d, changed: %s", last.Pass+1, last.Most, last.Changed)
+		}
+		return is
+	})
+	opts.Looked = func(is collector.Look) {
+		w.last.Store(&is)
+		now := time.Now()
+		args := []any{"pass", is.Pass, "tasks", is.Tasks, "pids", is.Pids}
+		if is.Changed != "" {
+			args = append(args, "changed", is.Changed)
+		}
+		logStep("look", now.Sub(w.at), args...)
+		w.at = now
+	}
+	return w
+}
+
+func seenBy(l *loader.Loader) func() standing {
+	return func() standing { return standing{done: int64(l.Seen()), unit: "tasks"} }
 }
 
 // interrupted tells what a target did from what became of the looking.
@@ -132,11 +176,18 @@ func (s source) readAnyImage() (f *forest.Forest, criusOwn bool, err error) {
 		}
 		defer in.Close()
 	}
+	reading, through := beginReading(in)
+	defer func() {
+		reading.stop()
+		if err == nil {
+			logStep("read", time.Since(reading.begun), "tasks", len(f.Tasks))
+		}
+	}()
 	if info, err := in.Stat(); err == nil && info.IsDir() {
 		f, err = readCRIUDirectory(in.Name())
 		return f, true, s.errorOf(err)
 	}
-	packing, r := criu.Sniff(in)
+	packing, r := criu.Sniff(through)
 	if packing != criu.NotArchive {
 		// Memory in an archive need not be read to be skipped.
 		if _, err := in.Seek(0, io.SeekStart); err == nil {
@@ -148,7 +199,7 @@ func (s source) readAnyImage() (f *forest.Forest, criusOwn bool, err error) {
 	d := image.NewDecoder(r)
 	f, err = d.Decode()
 	for _, w := range d.Warnings() {
-		fmt.Fprintf(os.Stderr, "pidgraft: warning: %s: %s\n", s, w)
+		slog.Warn(fmt.Sprintf("%s: %s", s, w))
 	}
 	return f, false, s.errorOf(err)
 }

@@ -19,7 +19,7 @@ import (
 
 // schemas are the forms of JSON that this version writes.
 var schemas = []string{
-	view.Schema, planview.Schema, restoreSchema, listing.Schema, listing.MapSchema, record.Schema, doctor.Schema,
+	view.Schema, planview.Schema, restoreSchema, listing.Schema, listing.MapSchema, record.Schema, doctor.Schema, logSchema,
 }
 
 func versionCommand() *cobra.Command {
