@@ -55,8 +55,7 @@ func join(recs [][]byte) []byte {
 }
 
 func TestTruncatedAnywhere(t *testing.T) {
-	for name, f := range samples() {
-		b := encode(t, f)
+	for name, b := range forms(t) {
 		for n := range len(b) {
 			_, err := Read(bytes.NewReader(b[:n]))
 			if !errors.Is(err, ErrTruncated) {
@@ -67,13 +66,14 @@ func TestTruncatedAnywhere(t *testing.T) {
 }
 
 func TestEveryBitCounts(t *testing.T) {
-	b := encode(t, foresttest.Sample())
-	for i := range len(b) * 8 {
-		b[i/8] ^= 1 << (i % 8)
-		if _, err := Read(bytes.NewReader(b)); err == nil {
-			t.Fatalf("bit %d of byte %d is flipped, and the image is accepted", i%8, i/8)
+	for _, b := range [][]byte{encode(t, foresttest.Sample()), encodePacked(foresttest.Sample())} {
+		for i := range len(b) * 8 {
+			b[i/8] ^= 1 << (i % 8)
+			if _, err := Read(bytes.NewReader(b)); err == nil {
+				t.Fatalf("bit %d of byte %d is flipped, and the image is accepted", i%8, i/8)
+			}
+			b[i/8] ^= 1 << (i % 8)
 		}
-		b[i/8] ^= 1 << (i % 8)
 	}
 }
 

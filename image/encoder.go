@@ -22,10 +22,12 @@ type encoder struct {
 	buf []byte
 	sum uint32 // CRC-32C of what was written out
 	err error
+
+	packedAbove int // as the constant, but in tests
 }
 
 func newEncoder(w io.Writer) *encoder {
-	return &encoder{w: w, buf: make([]byte, 0, 4096)}
+	return &encoder{w: w, buf: make([]byte, 0, 4096), packedAbove: packedAbove}
 }
 
 // record starts a record of size bytes, head included.

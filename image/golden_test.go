@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/forest/foresttest"
 )
 
 var update = flag.Bool("update", false, "write the golden images and the seeds of the fuzzer anew")
@@ -77,6 +78,7 @@ func seeds(t testing.TB) map[string][]byte {
 		t.Fatal(err)
 	}
 	s["zstd"] = packed
+	s["packed"] = encodePacked(foresttest.Sample())
 	return s
 }
 

@@ -9,6 +9,9 @@ type section struct {
 	typ      uint32
 	read     func(*Decoder)
 	optional bool
+	// or is another type that may come instead.
+	or     uint32
+	readOr func(*Decoder)
 }
 
 var sections = []section{
@@ -18,7 +21,7 @@ var sections = []section{
 	{typ: typeUserNamespace, read: (*Decoder).userNamespaces},
 	{typ: typeNamespace, read: (*Decoder).namespaces},
 	{typ: typePidNamespace, read: (*Decoder).pidNamespaces},
-	{typ: typeTasks, read: (*Decoder).tasks},
+	{typ: typeTasks, read: (*Decoder).tasks, or: typePackedTasks, readOr: (*Decoder).packedTasks},
 	{typ: typeReferences, read: (*Decoder).references, optional: true},
 	{typ: typeOrigins, read: (*Decoder).origins, optional: true},
 	{typ: typeExitIDs, read: (*Decoder).exitIDs, optional: true},
@@ -43,11 +46,15 @@ func (d *Decoder) own() {
 		for sections[i].optional && sections[i].typ != r.typ {
 			i++
 		}
-		if sections[i].typ != r.typ {
+		switch r.typ {
+		case sections[i].typ:
+			sections[i].read(d)
+		case sections[i].or:
+			sections[i].readOr(d)
+		default:
 			r.fail("a record %s is expected here", recordName(sections[i].typ))
 			continue
 		}
-		sections[i].read(d)
 		r.end()
 		i++
 	}
@@ -161,28 +168,20 @@ func (d *Decoder) pidNamespaces() {
 
 func (d *Decoder) tasks() {
 	r := d.d
-	const known = taskSubreaper | taskStopReported | taskGroupExit
 	for i := range d.f.Tasks {
 		t, e := &d.f.Tasks[i], r.entry(taskSize)
 		if r.err != nil {
 			return
 		}
 		t.ParentThread = forest.Tag(e.s32())
-		t.ExitSignal, t.PdeathSignal = e.s32(), e.s32()
-		flags := e.u32()
-		t.Subreaper = flags&taskSubreaper != 0
-		t.StopReported = flags&taskStopReported != 0
-		t.GroupExit = flags&taskGroupExit != 0
-		state := e.u32()
-		t.State = forest.State(state)
-		t.StopSignal, t.ExitCode, t.GroupExitCode = e.s32(), e.s32(), e.s32()
-		t.UserNamespace, t.ChildNamespace = int(e.s32()), int(e.s32())
-		t.UID, t.EUID, t.GID, t.EGID = e.u32(), e.u32(), e.u32(), e.u32()
+		k := kind(e[:kindSize])
+		flags, state, known := k.set(t)
+		e = e[kindSize:]
 		comm, ok := d.comm(e[:commLen])
 		t.Comm = comm
 		e = e[commLen:]
 		t.StartTime = e.u64()
-		if flags&^known != 0 || state > uint32(forest.ExitingInit) {
+		if !known {
 			r.fail("task %d: flags %#x or state %d are unknown", i, flags, state)
 		}
 		if !ok {

@@ -28,6 +28,7 @@ const (
 	typeReferences    = 8008
 	typeOrigins       = 8009
 	typeExitIDs       = 8010
+	typePackedTasks   = 8011 | required
 
 	typeTail  = 9001
 	typeError = 9999
@@ -43,7 +44,7 @@ var recordNames = map[uint32]string{
 	typePids: "PIDS", typeTree: "TREE", typeTool: "TOOL", typeCut: "CUT",
 	typeInexact: "INEXACT", typeUserNamespace: "USER_NAMESPACES",
 	typeNamespace: "NAMESPACES", typePidNamespace: "PID_NAMESPACES",
-	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeExitIDs: "EXIT_IDS",
+	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeExitIDs: "EXIT_IDS", typePackedTasks: "PACKED_TASKS",
 	typeTail: "TAIL", typeError: "ERROR",
 }
 
@@ -81,6 +82,8 @@ const (
 	userSize      = 32
 	extentSize    = 12
 	taskSize      = 80
+	kindSize      = 52 // of them, what tasks have in common
+	packedGuess   = 12 // what a packed task mostly takes at most
 	referenceSize = 20
 	originSize    = 20
 	departedSize  = originSize + 4

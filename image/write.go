@@ -288,23 +288,16 @@ func (e *encoder) pidNamespaces(f *forest.Forest) {
 
 // tasks has the rest of each task, in the order of TREE.
 func (e *encoder) tasks(f *forest.Forest) {
+	if len(f.Tasks) > e.packedAbove {
+		e.packedTasks(f)
+		return
+	}
 	e.record(typeTasks, headSize+taskSize*uint64(len(f.Tasks)))
 	for i := range f.Tasks {
 		t := &f.Tasks[i]
 		e.s32(int32(t.ParentThread))
-		e.s32(t.ExitSignal)
-		e.s32(t.PdeathSignal)
-		e.u32(bit(t.Subreaper, taskSubreaper) | bit(t.StopReported, taskStopReported) | bit(t.GroupExit, taskGroupExit))
-		e.u32(uint32(t.State))
-		e.s32(t.StopSignal)
-		e.s32(t.ExitCode)
-		e.s32(t.GroupExitCode)
-		e.s32(int32(t.UserNamespace))
-		e.s32(int32(t.ChildNamespace))
-		e.u32(t.UID)
-		e.u32(t.EUID)
-		e.u32(t.GID)
-		e.u32(t.EGID)
+		k := kindOf(t)
+		e.buf = append(e.buf, k[:]...)
 		e.text(t.Comm, commLen)
 		e.u64(t.StartTime)
 		e.flush()

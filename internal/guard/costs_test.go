@@ -34,10 +34,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(leak.Checked(m, testforest.Close).Run()) }
 
-// few and many are the sizes of which the difference is a task's.
+// few and many are the sizes of which the difference is a task's. An image is
+// packed from 1001 tasks on.
 const (
-	few  = 1000
-	many = 3000
+	few  = 1200
+	many = 3200
 )
 
 // cost is what one thing costs for n tasks.
@@ -49,17 +50,17 @@ type cost struct {
 
 // pure are costs that are the same everywhere.
 var pure = []cost{
-	{"bytes of an image", 116, func(n int) (float64, error) {
+	{"bytes of an image", 43, func(n int) (float64, error) {
 		var b bytes.Buffer
 		err := image.Write(&b, flat(n))
 		return float64(b.Len()), err
 	}},
-	{"bytes of an image, compressed", 10, func(n int) (float64, error) {
+	{"bytes of an image, compressed", 5, func(n int) (float64, error) {
 		var b bytes.Buffer
 		err := image.WriteCompressed(&b, flat(n))
 		return float64(b.Len()), err
 	}},
-	{"bytes of an image of all kinds of tasks", 117, func(n int) (float64, error) {
+	{"bytes of an image of all kinds of tasks", 44, func(n int) (float64, error) {
 		var b bytes.Buffer
 		err := image.Write(&b, foresttest.Wide(n))
 		return float64(b.Len()), err
