@@ -13,7 +13,7 @@ PURE := ./forest/... ./collector/... ./image/... ./restore/plan/... ./restore/mo
 
 # What `make generate` makes.
 GENERATED := bpf/pids_bpfel.go bpf/pids_bpfel.o bpf/locked_bpfel.go bpf/locked_bpfel.o \
-	bpf/audit_bpfel.go bpf/audit_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
+	bpf/audit_bpfel.go bpf/audit_bpfel.o bpf/lockedaudit_bpfel.go bpf/lockedaudit_bpfel.o restore/stub/stub_amd64 restore/stub/stub_arm64
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 18

@@ -53,6 +53,27 @@ static __always_inline u64 task_of_link(u64 link)
 	return link - bpf_core_field_offset(struct task_struct___links, pid_links);
 }
 
+/*
+ * The first or second argument of a function that a trampoline is on, as a number:
+ * it is a pointer of which the verifier knows the type, and would not pass to a
+ * global function.
+ */
+static __always_inline u64 argument(u64 *ctx, u32 n)
+{
+	u64 number = 0;
+#ifdef LOCKED_DOWN
+	/* 5.17. What is written to the stack is not forgotten to be a pointer, and
+	 * nothing may be read from there by number. */
+	bpf_get_func_arg(ctx, n, &number);
+#else
+	/* Written, and read back as memory. */
+	volatile u64 slot = n ? ctx[1] : ctx[0];
+
+	probe_bytes(&number, sizeof(number), (u64)&slot);
+#endif
+	return number;
+}
+
 /* As signal_subreaper, where the verifier does not know the type. */
 static __always_inline bool probe_subreaper(u64 signal)
 {

@@ -13,17 +13,6 @@
  * The verifier does not notice: the loader counts the parameters. */
 const volatile bool change_pid_has_pids;
 
-/* An argument is a pointer of which the verifier knows the type, and would not
- * pass to a global function. Written, and read back as memory, it is a number. */
-static __always_inline u64 number_of(u64 argument)
-{
-	volatile u64 slot = argument;
-	u64 number = 0;
-
-	probe_bytes(&number, sizeof(number), (u64)&slot);
-	return number;
-}
-
 static __always_inline void emit_change(u64 task, u64 detail)
 {
 	if (task && in_container(task) == INSIDE)
@@ -35,7 +24,7 @@ static __always_inline void emit_change(u64 task, u64 detail)
 SEC("fexit/attach_pid")
 int audit_attached(u64 *ctx)
 {
-	u64 task = number_of(ctx[0]);
+	u64 task = argument(ctx, 0);
 
 	if ((u32)ctx[1] == PIDTYPE_PID && in_container(task) == INSIDE)
 		emit_event(EVENT_BIRTH, task, 0);
@@ -46,7 +35,7 @@ int audit_attached(u64 *ctx)
 SEC("fexit/change_pid")
 int audit_changed(u64 *ctx)
 {
-	emit_change(number_of(change_pid_has_pids ? ctx[1] : ctx[0]), 0);
+	emit_change(change_pid_has_pids ? argument(ctx, 1) : argument(ctx, 0), 0);
 	return 0;
 }
 
@@ -71,7 +60,7 @@ int audit_unshared(u64 *ctx)
 SEC("fexit/sys_prctl")
 int audit_controlled(u64 *ctx)
 {
-	if ((s64)ctx[1] >= 0 && prctl_changes(syscall_first_argument(number_of(ctx[0]))))
+	if ((s64)ctx[1] >= 0 && prctl_changes(syscall_first_argument(argument(ctx, 0))))
 		emit_change(bpf_get_current_task(), 0);
 	return 0;
 }

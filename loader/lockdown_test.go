@@ -45,6 +45,27 @@ func TestLockedDownReadsTheSame(t *testing.T) {
 	}
 }
 
+// The events of the programs for such a lockdown are those of the others, from each
+// source.
+func TestLockedDownTellsTheSame(t *testing.T) {
+	privileged(t)
+	require.Feature(t, require.ProbeReads)
+	require.Feature(t, require.ReadOnlyCast)
+	tell := func(t *testing.T, source Source) {
+		f := testforest.Start(t, toldForest)
+		var streams [2]*Stream
+		_, streams[0] = follow(t, f.Root(), StreamOptions{Source: source})
+		pretend(t, confidentiality)
+		_, streams[1] = follow(t, f.Root(), StreamOptions{Source: source})
+		tellTheSame(t, f, streams)
+	}
+	t.Run("tracepoints", func(t *testing.T) { tell(t, Tracepoints) })
+	t.Run("fentry", func(t *testing.T) {
+		require.Feature(t, require.Trampolines)
+		tell(t, Fentry)
+	})
+}
+
 // quiet leaves out what everything else on the machine changes.
 func quiet(s *collector.Snapshot) *collector.Snapshot {
 	for i := range s.Namespaces {

@@ -87,7 +87,11 @@ func (s *Stream) Source() (Source, error) { return s.source, s.whyNot }
 
 // loadStream loads the programs of a source, by the points that they are for.
 func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.ProgramSpec, error) {
-	spec, err := bpf.LoadAudit()
+	load := bpf.LoadAudit
+	if lockdown() == confidentiality {
+		load = bpf.LoadLockedAudit
+	}
+	spec, err := load()
 	if err != nil {
 		return nil, err
 	}

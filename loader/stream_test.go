@@ -15,7 +15,6 @@ import (
 func follow(t testing.TB, pid int, opts StreamOptions) (*Loader, *Stream) {
 	t.Helper()
 	require.Root(t)
-	require.Feature(t, require.ProbeReads)
 	l := start(t, Target{PID: pid, Scope: Container, Unwatched: true})
 	s, err := l.Follow(opts)
 	if err != nil {

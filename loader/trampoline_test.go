@@ -56,17 +56,24 @@ func told(events []event.Event) []string {
 func TestSourcesTellTheSame(t *testing.T) {
 	privileged(t)
 	require.Feature(t, require.Trampolines)
-	f := testforest.Start(t, `
-		outside fork init newpid
-		init fork a
-		init fork b
-		init fork inner newpid
-		inner fork deep`)
-	var streams []*Stream
-	for _, source := range []Source{Tracepoints, Fentry} {
-		_, s := follow(t, f.Root(), StreamOptions{Source: source})
-		streams = append(streams, s)
+	f := testforest.Start(t, toldForest)
+	var streams [2]*Stream
+	for i, source := range []Source{Tracepoints, Fentry} {
+		_, streams[i] = follow(t, f.Root(), StreamOptions{Source: source})
 	}
+	tellTheSame(t, f, streams)
+}
+
+const toldForest = `
+	outside fork init newpid
+	init fork a
+	init fork b
+	init fork inner newpid
+	inner fork deep`
+
+// tellTheSame has a toldForest do everything that there is an event of.
+func tellTheSame(t *testing.T, f *testforest.Forest, streams [2]*Stream) {
+	t.Helper()
 	// Steps that change something, so that both have something to say.
 	for _, line := range []string{
 		"a fork c", "c setsid", "c fork d", "inner setpgid deep self", "b subreaper 1", "b subreaper 0", "b thread x",
@@ -92,7 +99,7 @@ func TestSourcesTellTheSame(t *testing.T) {
 		}
 		one, other := told(by[0]), told(by[1])
 		if !slices.Equal(one, other) || len(one) == 0 {
-			t.Errorf("%s: by tracepoints\n%q\nby fentry\n%q", line, one, other)
+			t.Errorf("%s: by the one\n%q\nby the other\n%q", line, one, other)
 		}
 	}
 	for _, s := range streams {

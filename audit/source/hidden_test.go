@@ -66,7 +66,6 @@ func openLoader(t *testing.T, target loader.Target) *loader.Loader {
 	t.Helper()
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	target.Unwatched = true
 	l, err := loader.Open(target)
 	if err != nil {

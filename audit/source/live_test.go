@@ -89,7 +89,6 @@ func start(t testing.TB, pid int, stream loader.StreamOptions, opts follow.Optio
 	t.Helper()
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	live, err := source.Open(loader.Target{PID: pid, Scope: loader.Container}, stream)
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +239,6 @@ func (c cgroup) freeze(t testing.TB, yes bool) {
 func TestStateIsTheKernels(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	cg, dir := newCgroup(t)
 	load := workload()
 	w := churn.Random(t, 1, tasks, 0, int(dir.Fd()))
@@ -288,7 +286,6 @@ func TestStateIsTheKernels(t *testing.T) {
 func TestLossIsHealed(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	load := workload()
 	for _, test := range []struct {
 		name   string

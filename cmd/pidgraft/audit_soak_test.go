@@ -67,7 +67,6 @@ func resident(t *testing.T, pid int) float64 {
 func TestAuditSoak(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	w := churn.Random(t, 5, 60, 500, -1)
 	seen := &counting{types: make(map[string]int)}
 	cmd := pidgraft("audit", "--pid", strconv.Itoa(w.PID()), "--reconcile", "10s", "--hidden-every", "10s",

@@ -152,7 +152,6 @@ func do(t *testing.T, f *testforest.Forest, script string) {
 func TestAudit(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, `
 		outside fork init newpid
 		init fork a
@@ -245,7 +244,6 @@ func TestAudit(t *testing.T) {
 func TestAuditSeveral(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	const script = "outside fork init newpid\ninit fork a"
 	one, two, other := testforest.Start(t, script), testforest.Start(t, script), testforest.Start(t, script)
 	a := startAudit(t, "--pid", fmt.Sprint(one.Root()), "--ns", fmt.Sprintf("/proc/%d/ns/pid", two.PID("a")))
@@ -307,7 +305,6 @@ func TestAuditSeveral(t *testing.T) {
 func TestAuditEndsWithContainer(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a")
 	a := startAudit(t, "--pid", fmt.Sprint(f.PID("a")))
 	a.until("what there is", func(r record.Record) bool { return r.Snapshot != nil })
@@ -324,7 +321,6 @@ func TestAuditEndsWithContainer(t *testing.T) {
 func TestAuditLoss(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	for _, onLoss := range []string{"resync", "log", "exit"} {
 		t.Run(onLoss, func(t *testing.T) {
 			f := testforest.Start(t, "outside fork init newpid\ninit fork a")
@@ -365,7 +361,6 @@ func TestAuditLoss(t *testing.T) {
 func TestAuditInterruptedTwice(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid")
 	// Nobody reads, so that the end cannot be written.
 	r, w, err := os.Pipe()
@@ -411,7 +406,6 @@ func TestAuditInterruptedTwice(t *testing.T) {
 func TestCheck(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	for _, test := range []struct {
 		name, script string
 		args         []string

@@ -109,7 +109,6 @@ func inContainer(t *testing.T, pid int, path string) {
 func TestAuditContainer(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a")
 	const pod = "3d1f8c9a-5b7e-4f60-8a21-c0ffee123456"
 	inContainer(t, f.Root(), filepath.Join("kubepods", "pod"+pod, containerID))

@@ -113,7 +113,6 @@ func same(s string) string {
 func TestDocs(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	require.Feature(t, require.Program("pgrep", "procps"))
 	require.Feature(t, require.Program("crit", "criu"))
 	if !alone.Inside() {

@@ -146,7 +146,6 @@ func query(t *testing.T, at, q string) (value string, n int) {
 func TestPrometheus(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	require.Feature(t, require.Program("prometheus", "prometheus"))
 	require.Feature(t, require.Program("promtool", "prometheus"))
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a\na setsid\na fork b")
@@ -234,7 +233,6 @@ scrape_configs:
 func TestOTLP(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a")
 	var mu sync.Mutex
 	heard := map[string]int{}
@@ -275,7 +273,6 @@ func TestOTLP(t *testing.T) {
 func TestAuditCapabilities(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	u := newUnprivileged(t)
 	const look = "-all,+bpf,+perfmon"
 	cmd := exec.Command("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps="+look, "--ambient-caps="+look,

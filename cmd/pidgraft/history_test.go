@@ -61,7 +61,6 @@ func bearer(t *testing.T, f *forest.Forest) int {
 func TestHistory(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a\ninit fork b")
 	state := filepath.Join(t.TempDir(), "births")
 	pid := fmt.Sprint(f.Root())

@@ -19,7 +19,6 @@ import (
 func TestPage(t *testing.T) {
 	require.Root(t)
 	require.Feature(t, require.BTF)
-	require.Feature(t, require.ProbeReads)
 	require.Feature(t, require.Program("chromium", "chromium"))
 	f := testforest.Start(t, `
 		outside fork init newpid

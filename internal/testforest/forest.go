@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,7 @@ type Forest struct {
 	actors map[string]*actor
 	order  []*actor
 	used   int // slots given out
+	crowd  int // sleepers, which have none
 	target string
 }
 
@@ -162,9 +164,11 @@ func (f *Forest) Kill() error {
 // until it has none.
 func (f *Forest) reapAll() error {
 	outside := f.actors[outsideName]
-	for w := newWaiting(); ; {
+	for w := f.waitForAll(); ; {
 		n, err := outside.call(unix.SYS_WAIT4, -1, 0, unix.WNOHANG|unix.WALL)
 		switch {
+		case err == nil && n > 0:
+			w = f.waitForAll()
 		case errors.Is(err, unix.ECHILD):
 			return nil
 		case err != nil:
@@ -173,6 +177,17 @@ func (f *Forest) reapAll() error {
 			return fmt.Errorf("a child of task %d does not end though it was killed", outside.tid)
 		}
 	}
+}
+
+// perSleeper is how much longer the end of a namespace may take for each of its
+// sleepers: its init kills and reaps them one after the other.
+const perSleeper = 2 * time.Millisecond
+
+// waitForAll has patience for as many as there are.
+func (f *Forest) waitForAll() *waiting {
+	w := newWaiting()
+	w.deadline = w.deadline.Add(time.Duration(f.crowd) * perSleeper)
+	return w
 }
 
 // release closes what is open; the puppets that are left end within seconds.

@@ -119,6 +119,7 @@ func (f *Forest) sleepers(a *actor, args []string) error {
 		if err := a.run(spawnCall, unix.CLONE_VM, int64(unix.SIGCHLD), sleeper, 0); err != nil {
 			return err
 		}
+		f.crowd++
 	}
 	return nil
 }
