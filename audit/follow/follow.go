@@ -124,10 +124,11 @@ type Follower struct {
 	lookAt  uint64       // when
 	lost    uint64       // since the last snapshot: events that could have told
 	events  []event.Event
-	heal    *heal  // the snapshot that is being taken
-	want    string // why another one is wanted
-	tookAt  uint64 // when the last one was
-	since   uint64 // when it began: events read before know less than the state
+	heal    *heal         // the snapshot that is being taken
+	early   []event.Event // kept by one that came to nothing, before there was a state
+	want    string        // why another one is wanted
+	tookAt  uint64        // when the last one was
+	since   uint64        // when it began: events read before know less than the state
 	doubts  doubts
 	refresh refreshes
 	// askedOutside is when those were last read again whose parent is outside.
@@ -235,7 +236,7 @@ func (f *Follower) Step(deadline time.Time) error {
 	return f.reread()
 }
 
-// apply takes in one event.
+// apply takes in one event that has come.
 func (f *Follower) apply(e *event.Event) {
 	for len(f.received) <= int(e.CPU) {
 		f.received = append(f.received, 0)
@@ -244,9 +245,13 @@ func (f *Follower) apply(e *event.Event) {
 	if f.heal != nil {
 		f.heal.keep(e)
 	}
-	if f.state == nil {
-		return
+	if f.state != nil {
+		f.take(e)
 	}
+}
+
+// take takes an event into the state, and tells of it.
+func (f *Follower) take(e *event.Event) {
 	was := before(f.state.Task(e.Task.ID))
 	if e.Kind == event.Free && !was.Known {
 		return // told already, by a snapshot or by who took its place

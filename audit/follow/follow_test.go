@@ -10,21 +10,26 @@ import (
 
 	"github.com/pidgraft/pidgraft/audit/event"
 	"github.com/pidgraft/pidgraft/audit/state"
+	"github.com/pidgraft/pidgraft/collector"
 )
 
 // record is a Handler that keeps what it is told.
 type record struct {
-	events    int
+	births    int
 	lost      uint64
 	snapshots []Snapshot
 	recovered []Recovered
 }
 
-func (r *record) Event(event.Event, Before, *state.Task) { r.events++ }
-func (r *record) Loss(l Loss)                            { r.lost += l.Count }
-func (r *record) Snapshot(s Snapshot)                    { r.snapshots = append(r.snapshots, s) }
-func (r *record) Recovered(v Recovered)                  { r.recovered = append(r.recovered, v) }
-func (r *record) Tick() error                            { return nil }
+func (r *record) Event(e event.Event, _ Before, t *state.Task) {
+	if e.Kind == event.Birth {
+		r.births++
+	}
+}
+func (r *record) Loss(l Loss)           { r.lost += l.Count }
+func (r *record) Snapshot(s Snapshot)   { r.snapshots = append(r.snapshots, s) }
+func (r *record) Recovered(v Recovered) { r.recovered = append(r.recovered, v) }
+func (r *record) Tick() error           { return nil }
 
 // run lets a kernel and a follower go on beside each other for some steps, with
 // passes that other things happen in the middle of.
@@ -144,6 +149,45 @@ func TestHeal(t *testing.T) {
 		}
 		if err := f.Drain(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Whoever is born while the first pass is made is told, though the pass shows him,
+// and also if the first has to be made again.
+func TestFirstPassTells(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		k := newKernel(rapid.Uint64().Draw(t, "seed"))
+		r := &record{}
+		f := New(k, r, Options{})
+		for n := range 2 {
+			h, err := f.Begin()
+			if err != nil || h == nil {
+				t.Fatalf("%v, %v", h, err)
+			}
+			s := k.pass(func() {
+				for range k.rand.IntN(12) {
+					k.act()
+				}
+				if err := f.Step(time.Time{}); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if n == 0 {
+				h.done <- result{nil, collector.ErrChanged, k.Now()}
+			} else {
+				h.done <- result{s, nil, k.Now()}
+			}
+			for f.heal != nil {
+				if err := f.Step(time.Time{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		settle(t, k, f)
+		same(t, k, f)
+		if r.births != k.births || len(r.recovered) > 0 {
+			t.Errorf("%d births, %d were told; recovered %v", k.births, r.births, r.recovered)
 		}
 	})
 }

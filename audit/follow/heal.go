@@ -14,6 +14,7 @@ import (
 // heal is a snapshot that is being taken.
 type heal struct {
 	cause string
+	first bool   // there is no state yet
 	begin uint64 // the clock before the pass
 	lost  uint64 // the counter of lost events before the pass
 	// events that were read since, by whose task the pass may have come too
@@ -31,10 +32,10 @@ type result struct {
 }
 
 // keep notes an event for replay. One that was read before the pass began knows
-// less than the pass.
+// less than the pass, but without a state nobody has been told of it.
 func (h *heal) keep(e *event.Event) {
 	switch {
-	case e.When < h.begin:
+	case e.When < h.begin && !h.first:
 	case len(h.events) >= maxPending:
 		h.overflow = true
 	default:
@@ -56,10 +57,12 @@ func (f *Follower) Begin() (*heal, error) {
 	}
 	f.heal = &heal{
 		cause: f.want,
+		first: f.state == nil,
 		lost:  totals.Lost(),
 		begin: f.src.Now(),
 		done:  make(chan result, 1),
 	}
+	f.heal.events, f.early = f.early, nil
 	f.want = ""
 	return f.heal, nil
 }
@@ -90,21 +93,23 @@ func (f *Follower) finish() error {
 func (f *Follower) renew(h *heal, r result) error {
 	switch {
 	case errors.Is(r.err, collector.ErrChanged) || h.overflow:
-		f.Want(h.cause)
+		f.again(h)
 		return nil
 	case r.err != nil:
 		return fmt.Errorf("snapshot: %w", r.err)
 	}
 	renewed, err := state.FromSnapshot(r.snapshot)
 	if errors.Is(err, collector.ErrChanged) {
-		f.Want(h.cause)
+		f.again(h)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	for i := range h.events {
-		renewed.Apply(h.events[i])
+	if !h.first {
+		for i := range h.events {
+			renewed.Apply(h.events[i])
+		}
 	}
 	f.generation++
 	f.tookAt, f.since = r.end, h.begin
@@ -123,7 +128,21 @@ func (f *Follower) renew(h *heal, r result) error {
 		Generation: f.generation, Begin: h.begin, End: r.end,
 		Raw: r.snapshot, Replayed: len(h.events), Cause: h.cause,
 	})
+	if h.first {
+		// Who was born, or came in, meanwhile is told as everybody after.
+		for i := range h.events {
+			f.take(&h.events[i])
+		}
+	}
 	return nil
+}
+
+// again wants another pass in the place of one that was no good.
+func (f *Follower) again(h *heal) {
+	f.Want(h.cause)
+	if h.first && !h.overflow {
+		f.early = h.events
+	}
 }
 
 // doubts are differences between a state and the snapshot that replaced it, by

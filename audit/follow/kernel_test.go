@@ -33,6 +33,7 @@ type kernel struct {
 	capacity  int
 	dropOneIn int
 	totals    event.Totals
+	births    int // announced
 }
 
 type kPid struct {
@@ -178,6 +179,9 @@ func (k *kernel) reserve(j *job) bool {
 		return false
 	}
 	c.Sent++
+	if j.kind == event.Birth {
+		k.births++
+	}
 	j.event = event.Event{Kind: j.kind, CPU: uint32(cpu), Lost: c.Lost}
 	k.ring = append(k.ring, j)
 	return true
