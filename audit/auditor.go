@@ -27,6 +27,8 @@ type Options struct {
 	Chosen Chosen
 	// History is told of births; may be nil.
 	History *history.Tracker
+	// NoEvents leaves out the records of events. They are most of the work.
+	NoEvents bool
 	// FindEvery is how often the state is looked at for what is wrong with
 	// it.
 	FindEvery time.Duration
@@ -126,25 +128,36 @@ func (a *Auditor) Event(e event.Event, was follow.Before, t *state.Task) {
 	if a.opts.History != nil {
 		a.opts.History.Event(a.State(), e, was, t)
 	}
-	if e.Kind == event.Free {
-		if was.Known && a.opts.Chosen.object(was.Object) {
-			a.emit(&record.Record{Type: record.TypeEvent, Event: &record.Event{Kind: e.Kind.String(), Task: gone(was, e)}})
+	if !a.opts.NoEvents {
+		a.tell(e, was, t)
+	}
+	if t != nil && a.opts.Chosen.object(t.Object) {
+		a.entry(e, t)
+	}
+}
+
+// tell emits an event, if it says anything new.
+func (a *Auditor) tell(e event.Event, was follow.Before, t *state.Task) {
+	r := &record.Event{Kind: e.Kind.String()}
+	switch {
+	case e.Kind == event.Free:
+		if !was.Known || !a.opts.Chosen.object(was.Object) {
+			return
 		}
+		r.Task = gone(was, e)
+	case t == nil || !a.opts.Chosen.object(t.Object):
 		return
+	default:
+		r.Changed = changes(was, t)
+		if (e.Kind == event.Refresh || e.Kind == event.Change) && len(r.Changed) == 0 {
+			return
+		}
+		r.Task = record.OfTask(t)
 	}
-	if t == nil || !a.opts.Chosen.object(t.Object) {
-		return
-	}
-	changed := changes(was, t)
-	if (e.Kind == event.Refresh || e.Kind == event.Change) && len(changed) == 0 {
-		return
-	}
-	r := &record.Event{Kind: e.Kind.String(), Task: record.OfTask(t), Changed: changed}
 	if e.Kind == event.Birth {
 		r.Creator = record.OfCreator(e.Creator)
 	}
 	a.emit(&record.Record{Type: record.TypeEvent, Event: r})
-	a.entry(e, t)
 }
 
 // gone is a task that has been freed.

@@ -5,6 +5,7 @@ package source
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,13 +62,23 @@ func (l *Live) Ended() bool { return l.loader.Ended() }
 // Now is CLOCK_MONOTONIC, which is what bpf_ktime_get_ns reads.
 func (l *Live) Now() uint64 { return Now() }
 
-// Now is CLOCK_MONOTONIC, in nanoseconds.
-func Now() uint64 {
+// Now is CLOCK_MONOTONIC, in nanoseconds, or up to some microseconds before. What
+// the runtime reads without a system call is the same clock, from another zero;
+// asking the kernel each time took a tenth of an audit's processor time.
+func Now() uint64 { return begun.kernel + uint64(time.Since(begun.runtime)) }
+
+// begun is one moment by both clocks.
+var begun = func() (b struct {
+	kernel  uint64
+	runtime time.Time
+}) {
 	var t unix.Timespec
-	// It cannot fail for this clock.
+	// It cannot fail for this clock. First: so that Now is never late, and what
+	// an event is held against never younger than it says.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return uint64(t.Nano())
-}
+	b.kernel, b.runtime = uint64(t.Nano()), time.Now()
+	return b
+}()
 
 // Close frees everything.
 func (l *Live) Close() error { return errors.Join(l.Stream.Close(), l.loader.Close()) }

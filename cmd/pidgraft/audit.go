@@ -281,14 +281,12 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 		Finding:   a.finding,
 		Chosen:    a.chosen.set(),
 		History:   births,
+		NoEvents:  a.noEvents,
 		FindEvery: time.Second,
 		PidMax:    machinePidMax(),
 		Emit: func(r *record.Record) error {
 			lost = lost || r.Type == record.TypeLoss
 			a.tookSnapshot(r.Snapshot)
-			if a.noEvents && r.Type == record.TypeEvent {
-				return nil
-			}
 			naming.name(auditor, r)
 			out.record(r)
 			return a.out.write(r)

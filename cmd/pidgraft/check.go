@@ -74,15 +74,13 @@ func (a *auditing) check(watch time.Duration, least finding.Severity) (err error
 	var auditor *audit.Auditor
 	auditor = audit.New(a.live, audit.Options{
 		Follow:    follow.Options{Heal: true, Settle: watch / 2},
+		NoEvents:  true,
 		FindEvery: 24 * time.Hour, // asked for below
 		PidMax:    machinePidMax(),
 		Chosen:    a.chosen.set(),
 		// What is wrong at both ends of the time is wrong.
 		Finding: finding.Options{ZombieAfter: watch / 2, ExitAfter: watch / 2, Hold: watch / 2},
 		Emit: func(r *record.Record) error {
-			if r.Type == record.TypeEvent {
-				return nil
-			}
 			a.tookSnapshot(r.Snapshot)
 			naming.name(auditor, r)
 			if f := r.Finding; f != nil && f.Status == "raised" {
