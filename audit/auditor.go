@@ -54,6 +54,9 @@ type Auditor struct {
 	namespaces []collector.Namespace // as of the last snapshot
 	foundAt    uint64
 	hiding     []finding.Finding // by the last look for hidden processes
+	refused    []finding.Finding // by the last look for what stands against checkpoints
+	suspected  map[string]bool   // keys of what the last snapshot showed that cannot be
+	broken     []finding.Finding // of that, what the one before showed as well
 	recovered  int
 	entries    int
 	snapshots  int
@@ -229,6 +232,7 @@ func (a *Auditor) Snapshot(s follow.Snapshot) {
 		a.opts.History.Renewed(a.State())
 	}
 	a.namespaces = s.Raw.Namespaces
+	a.suspect(s)
 	budgets := a.Budgets(&a.budgets)
 	counts := a.State().Counts()
 	if len(a.opts.Chosen) > 0 {
@@ -236,6 +240,28 @@ func (a *Auditor) Snapshot(s follow.Snapshot) {
 	}
 	a.emit(&record.Record{Type: record.TypeSnapshot, Snapshot: record.OfSnapshot(s, counts, budgets)})
 }
+
+// suspect looks at a snapshot for what cannot be. As it may have raced with what it
+// looked at, another one has to show the same.
+func (a *Auditor) suspect(s follow.Snapshot) {
+	before := a.suspected
+	a.suspected, a.broken = make(map[string]bool), nil
+	fresh := false
+	for _, f := range finding.OfSnapshot(a.State(), s.Raw) {
+		a.suspected[f.Key] = true
+		if before[f.Key] {
+			a.broken = append(a.broken, f)
+		} else {
+			fresh = true
+		}
+	}
+	if fresh && s.Cause != causeSuspicion {
+		a.Want(causeSuspicion)
+	}
+}
+
+// causeSuspicion is why a snapshot is taken to confirm another.
+const causeSuspicion = "suspicion"
 
 // Recovered is called for what a snapshot brought to light.
 func (a *Auditor) Recovered(r follow.Recovered) {
@@ -269,7 +295,8 @@ func (a *Auditor) Look() {
 		return
 	}
 	all := append(finding.Find(a.State()), a.exhaustion()...)
-	raised, cleared := a.tracker.Update(a.opts.Chosen.findings(append(all, a.hiding...)), a.src.Now())
+	all = slices.Concat(all, a.hiding, a.refused, a.broken)
+	raised, cleared := a.tracker.Update(a.opts.Chosen.findings(all), a.src.Now())
 	for _, f := range raised {
 		a.emit(&record.Record{Type: record.TypeFinding, Finding: record.OfFinding(f, "raised")})
 	}
@@ -283,6 +310,17 @@ func (a *Auditor) Hiding(found []hidden.Process) {
 	a.hiding = a.hiding[:0]
 	for _, p := range found {
 		a.hiding = append(a.hiding, p.Finding())
+	}
+}
+
+// Refused takes in what a look for what stands against checkpoints found; the next
+// replaces it.
+func (a *Auditor) Refused(found []Refusal) {
+	a.refused = a.refused[:0]
+	for _, r := range found {
+		if ns := a.State().Namespace(r.Namespace); ns != nil && ns.Inode == r.Inode {
+			a.refused = append(a.refused, r.finding(ns))
+		}
 	}
 }
 

@@ -35,6 +35,10 @@ type Snapshot struct {
 	Walked bool
 	IDR    []ID
 
+	// Misnumbered are pid objects with a number in a namespace that is not an
+	// ancestor of their own, level by level; no kernel should show one.
+	Misnumbered []ID
+
 	// References are who else holds pid objects, if that was asked for; also
 	// of objects and by tasks that are not the target's.
 	References []Reference

@@ -148,5 +148,6 @@ func (r *records) finish() *collector.Snapshot {
 		u.UIDMap, u.GIDMap = m.uid, m.gid
 		r.snapshot.UserNamespaces = append(r.snapshot.UserNamespaces, u.UserNamespace)
 	}
+	r.checkChains()
 	return r.snapshot
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pidgraft/pidgraft/collector"
 )
@@ -51,6 +52,12 @@ type records struct {
 	// numbers is where Pid.Numbers are cut from, a few thousand at a time.
 	numbers []int32
 
+	// chains are the namespaces of the numbers of one object in each
+	// namespace, the initial one's first; chain is that of chainOf.
+	chains  map[collector.ID]chain
+	chain   chain
+	chainOf collector.ID
+
 	last *collector.Snapshot // nil once something differed
 	seen struct{ tasks, pids, idr int }
 	size int // records to make room for
@@ -64,6 +71,7 @@ func newRecords(last *collector.Snapshot, sizeHint int) *records {
 		snapshot:  new(collector.Snapshot),
 		maps:      make(map[collector.ID]*idMaps),
 		undecided: make(map[collector.ID]bool),
+		chains:    make(map[collector.ID]chain),
 		last:      last,
 		size:      sizeHint,
 	}
@@ -246,7 +254,61 @@ func (p *pidRecord) is(old *collector.Pid) bool {
 	return true
 }
 
+func (p *pidRecord) namespace(level int) collector.ID {
+	return collector.ID(binary.LittleEndian.Uint64(p.numbers[numberSize*level+8:]))
+}
+
+// chain is the namespaces of an object's numbers.
+type chain struct {
+	object     collector.ID
+	namespaces []collector.ID
+}
+
+// checkChain holds the namespaces of an object's numbers against those of the
+// first object that was seen of its own.
+func (r *records) checkChain(p *pidRecord) {
+	if r.chainOf != p.Namespace {
+		c, ok := r.chains[p.Namespace]
+		if !ok {
+			c = chain{p.ID, make([]collector.ID, p.Level+1)}
+			for i := range c.namespaces {
+				c.namespaces[i] = p.namespace(i)
+			}
+			r.chains[p.Namespace] = c
+		}
+		r.chainOf, r.chain = p.Namespace, c
+	}
+	same := len(r.chain.namespaces) == p.Level+1
+	for i := 0; same && i < p.Level; i++ {
+		same = r.chain.namespaces[i] == p.namespace(i)
+	}
+	if !same {
+		r.snapshot.Misnumbered = append(r.snapshot.Misnumbered, p.ID)
+	}
+}
+
+// checkChains holds those of the first objects against the parents of the
+// namespaces.
+func (r *records) checkChains() {
+	parents := make(map[collector.ID]collector.ID, len(r.snapshot.Namespaces))
+	for i := range r.snapshot.Namespaces {
+		parents[r.snapshot.Namespaces[i].ID] = r.snapshot.Namespaces[i].Parent
+	}
+	for _, c := range r.chains {
+		for i, ns := range c.namespaces {
+			parent, known := parents[ns]
+			if known && (i == 0 && parent != 0 || i > 0 && parent != c.namespaces[i-1]) {
+				r.snapshot.Misnumbered = append(r.snapshot.Misnumbered, c.object)
+				break
+			}
+		}
+	}
+	slices.Sort(r.snapshot.Misnumbered)
+	r.snapshot.Misnumbered = slices.Compact(r.snapshot.Misnumbered)
+}
+
 func (r *records) keepPid(p *pidRecord, fromIDR bool) {
+	r.checkChain(p)
 	if n := r.seen.pids; r.last != nil && (n == len(r.last.Pids) || !p.is(&r.last.Pids[n])) {
 		r.part()
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -363,4 +364,47 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("a byte too many was taken")
 		}
 	})
+}
+
+// Numbers in namespaces that are not those above the object's own are noticed,
+// whether another object of the namespace has others or the namespaces say so.
+func TestMisnumbered(t *testing.T) {
+	const root, middle, other, inner = 10, 20, 21, 30
+	object := func(id uint64, namespaces ...uint64) []byte {
+		b := make([]byte, pidHead, pidHead+numberSize*len(namespaces))
+		binary.LittleEndian.PutUint32(b, recordPid)
+		binary.LittleEndian.PutUint64(b[8:], id)
+		binary.LittleEndian.PutUint32(b[16:], uint32(len(namespaces)-1))
+		for _, ns := range namespaces {
+			b = binary.LittleEndian.AppendUint64(b, 7)
+			b = binary.LittleEndian.AppendUint64(b, ns)
+		}
+		return b
+	}
+	for name, test := range map[string]struct {
+		objects [][]byte
+		want    []collector.ID
+	}{
+		"as they should be":      {[][]byte{object(1, root), object(2, root, middle, inner), object(3, root, middle), object(4, root, middle, inner)}, nil},
+		"one is another":         {[][]byte{object(1, root, middle, inner), object(2, root, middle), object(3, root, other, inner)}, []collector.ID{3}},
+		"of another length":      {[][]byte{object(1, root, middle, inner), object(3, middle, inner)}, []collector.ID{3}},
+		"the only one is wrong":  {[][]byte{object(1, root), object(3, root, other, inner)}, []collector.ID{3}},
+		"above the initial one":  {[][]byte{object(1, root), object(3, middle)}, []collector.ID{3}},
+		"nothing is known above": {[][]byte{object(3, 98, 99)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRecords(nil, 0)
+			for _, o := range test.objects {
+				if err := r.add(o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for id, parent := range map[collector.ID]collector.ID{root: 0, middle: root, other: root, inner: middle} {
+				r.snapshot.Namespaces = append(r.snapshot.Namespaces, collector.Namespace{ID: id, Parent: parent})
+			}
+			if got := r.finish().Misnumbered; !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
 }

@@ -57,6 +57,7 @@ const (
 	Entry      Kind = "entry"              // somebody came in from outside
 	Hidden     Kind = "hidden"             // a view that programs use does not have a process that is there
 	Unshown    Kind = "unshown"            // the kernel keeps a process from the auditor alone
+	Refused    Kind = "checkpoint-refused" // something in a container stands against a checkpoint of it
 )
 
 // Finding is something that is wrong.
@@ -104,6 +105,8 @@ func Find(s *state.State) []Finding {
 	})
 	return all
 }
+
+func compareKeys(a, b Finding) int { return cmp.Compare(a.Key, b.Key) }
 
 func key(kind Kind, o *state.Object) string {
 	return fmt.Sprintf("%s/%d/%x/%s", kind, o.Namespace.Inode, uint64(o.ID), o)

@@ -50,7 +50,7 @@ func (t *Tracker) Update(all []Finding, now uint64) (raised, cleared []Finding) 
 		}
 		k.seen = false
 	}
-	slices.SortFunc(cleared, func(a, b Finding) int { return cmp.Compare(a.Key, b.Key) })
+	slices.SortFunc(cleared, compareKeys)
 	return raised, cleared
 }
 

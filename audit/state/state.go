@@ -123,6 +123,9 @@ func (s *State) Task(id collector.ID) *Task { return s.tasks[id] }
 // Object is the pid object with an identity, or nil.
 func (s *State) Object(id collector.ID) *Object { return s.objects[id] }
 
+// Namespace is the pid namespace with an identity, or nil.
+func (s *State) Namespace(id collector.ID) *Namespace { return s.namespaces[id] }
+
 // Number is the pid object that a number of a namespace stands for, or nil.
 func (s *State) Number(ns *Namespace, nr int32) *Object { return s.numbers[numberKey{ns.ID, nr}] }
 

@@ -62,7 +62,7 @@ var errLoss = errors.New("events were lost")
 func auditCommand() *cobra.Command {
 	a := &auditing{format: &choice{"jsonl", []string{"jsonl", "table"}}}
 	onLoss := &choice{"resync", []string{"resync", "log", "exit"}}
-	var reconcile, hiddenEvery time.Duration
+	var reconcile, hiddenEvery, refusedEvery time.Duration
 	var state stateFile
 	cmd := &cobra.Command{
 		Use:   "audit [flags]",
@@ -99,7 +99,7 @@ are gone, across its own restarts: see dump --history.`,
 			if state.path != "" {
 				a.state = &state
 			}
-			return a.follow(onLoss.value, reconcile, hiddenEvery)
+			return a.follow(onLoss.value, reconcile, hiddenEvery, refusedEvery)
 		},
 	}
 	fs := cmd.Flags()
@@ -107,6 +107,7 @@ are gone, across its own restarts: see dump --history.`,
 	fs.Var(onLoss, "on-loss", "`resync`: make the state anew; log: go on without; exit: end with code 4")
 	fs.DurationVar(&reconcile, "reconcile", time.Minute, "hold the state against a snapshot this often; 0: never")
 	fs.DurationVar(&hiddenEvery, "hidden-every", time.Minute, "look for hidden processes this often; 0: never")
+	fs.DurationVar(&refusedEvery, "refused-every", time.Minute, "look for what stands against a checkpoint this often; 0: never")
 	fs.DurationVar(&a.finding.ZombieAfter, "zombie-after", 10*time.Second, "how long a parent may take to reap")
 	fs.DurationVar(&a.finding.ExitAfter, "exit-after", 10*time.Second, "how long the init of a namespace may take to end")
 	fs.StringVar(&a.listen, "listen", "", "serve metrics, health and a page at `ADDR`: HOST:PORT or, for this machine only, PORT")
@@ -223,6 +224,11 @@ func (a *auditing) tookSnapshot(s *record.Snapshot) {
 	logStep("snapshot", time.Duration(s.End-s.Begin), "cause", s.Cause, "tasks", s.Tasks)
 }
 
+// refuser looks for what stands against checkpoints.
+func (a *auditing) refuser() *audit.Refuser {
+	return &audit.Refuser{Snapshot: a.live.Snapshot, Reasons: reasonsAgainst, Chosen: a.chosen.set()}
+}
+
 // naming names containers.
 func (a *auditing) naming(ctx context.Context) *naming {
 	caller, _ := a.live.Levels()
@@ -240,7 +246,7 @@ func machinePidMax() int {
 }
 
 // follow is audit.
-func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (err error) {
+func (a *auditing) follow(onLoss string, reconcile, hiddenEvery, refusedEvery time.Duration) (err error) {
 	allow, err := a.readAllow()
 	if err != nil {
 		return err
@@ -273,7 +279,8 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 	}
 
 	lost := false
-	hiding := beginHiding(ctx, a.checker(), hiddenEvery)
+	hiding := beginLooking(ctx, hiddenEvery, a.checker().Check, (*audit.Auditor).Hiding)
+	refused := beginLooking(ctx, refusedEvery, a.refuser().Check, (*audit.Auditor).Refused)
 	naming := a.naming(ctx)
 	var auditor *audit.Auditor
 	auditor = audit.New(a.live, audit.Options{
@@ -301,7 +308,7 @@ func (a *auditing) follow(onLoss string, reconcile, hiddenEvery time.Duration) (
 			if a.live.Ended() || len(a.chosen.among) > 0 && auditor.State() != nil && auditor.Left() == 0 {
 				cancel()
 			}
-			if err := hiding.collect(auditor); err != nil {
+			if err := errors.Join(hiding.collect(auditor), refused.collect(auditor)); err != nil {
 				return err
 			}
 			naming.turn(auditor, a.live.Now())
@@ -375,27 +382,27 @@ func (a *auditing) obey(signals <-chan os.Signal, auditor *audit.Auditor) {
 	}
 }
 
-// hiding looks for hidden processes beside the rest.
-type hiding struct {
-	every   time.Duration
-	results chan hidingResult
+// looking looks for something beside the rest, every now and then.
+type looking[T any] struct {
+	results chan lookResult[T]
+	take    func(*audit.Auditor, []T)
 }
 
-type hidingResult struct {
-	found []hidden.Process
+type lookResult[T any] struct {
+	found []T
 	err   error
 }
 
-func beginHiding(ctx context.Context, c *hidden.Checker, every time.Duration) *hiding {
-	h := &hiding{every: every, results: make(chan hidingResult, 1)}
+func beginLooking[T any](ctx context.Context, every time.Duration, check func(context.Context) ([]T, error), take func(*audit.Auditor, []T)) *looking[T] {
+	l := &looking[T]{results: make(chan lookResult[T], 1), take: take}
 	if every <= 0 {
-		return h
+		return l
 	}
 	go func() {
 		for ctx.Err() == nil {
-			found, err := c.Check(ctx)
+			found, err := check(ctx)
 			select {
-			case h.results <- hidingResult{found, err}:
+			case l.results <- lookResult[T]{found, err}:
 			case <-ctx.Done():
 				return
 			}
@@ -406,17 +413,21 @@ func beginHiding(ctx context.Context, c *hidden.Checker, every time.Duration) *h
 			}
 		}
 	}()
-	return h
+	return l
 }
 
-// collect takes what has been found since.
-func (h *hiding) collect(a *audit.Auditor) error {
+// collect takes what has been found since, once there is a state to hold it
+// against.
+func (l *looking[T]) collect(a *audit.Auditor) error {
+	if a.State() == nil {
+		return nil
+	}
 	select {
-	case r := <-h.results:
+	case r := <-l.results:
 		if r.err != nil {
 			return r.err
 		}
-		a.Hiding(r.found)
+		l.take(a, r.found)
 	default:
 	}
 	return nil

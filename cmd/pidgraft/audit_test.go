@@ -417,6 +417,7 @@ func TestCheck(t *testing.T) {
 		{"zombie", "a exit 0", nil, exitDifference},
 		{"zombie is no crisis", "a exit 0", []string{"--fail-on", "critical"}, exitDone},
 		{"ghost", "a setsid\na fork b\na exit 0\ninit reap a", nil, exitDone},
+		{"entrant", "outside setns init pid\noutside fork entrant", []string{"--fail-on", "info"}, exitDifference},
 		{"ghost matters", "a setsid\na fork b\na exit 0\ninit reap a", []string{"--fail-on", "info"}, exitDifference},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -426,6 +427,10 @@ func TestCheck(t *testing.T) {
 			out, err := cmd.Output()
 			if code := cmd.ProcessState.ExitCode(); code != test.want {
 				t.Errorf("exit code %d, want %d (%v)\n%s", code, test.want, err, out)
+			}
+			const why = "its session is led from outside the container"
+			if refused := strings.Contains(string(out), "checkpoint-refused") && strings.Contains(string(out), why); refused != (test.name == "entrant") {
+				t.Errorf("a checkpoint would be refused: %v\n%s", refused, out)
 			}
 			for line := range strings.Lines(string(out)) {
 				if errs, err := schematest.Check("../../docs/schema/audit.v1.json", []byte(line)); err != nil || len(errs) > 0 {

@@ -136,11 +136,9 @@ func (a *auditing) look(ctx context.Context, auditor *audit.Auditor, watch time.
 	if err := until(complete); err != nil {
 		return err
 	}
-	hiding, err := a.checker().Check(ctx)
-	if err != nil {
+	if err := a.lookAround(ctx, auditor); err != nil {
 		return err
 	}
-	auditor.Hiding(hiding)
 	auditor.Look()
 	begun := time.Now()
 	end := begun.Add(watch)
@@ -151,15 +149,29 @@ func (a *auditing) look(ctx context.Context, auditor *audit.Auditor, watch time.
 	if err := until(func() bool { return time.Now().After(end) && complete() && !auditor.Pending() }); err != nil {
 		return err
 	}
-	if hiding, err = a.checker().Check(ctx); err != nil {
+	if err := a.lookAround(ctx, auditor); err != nil {
 		return err
 	}
-	auditor.Hiding(hiding)
 	looking.end("events", auditor.Totals().Sent())
 	// What has been read meanwhile.
 	if err := auditor.Advance(ctx, time.Now()); err != nil {
 		return err
 	}
 	auditor.Look()
+	return nil
+}
+
+// lookAround looks for hidden processes, and for what stands against checkpoints.
+func (a *auditing) lookAround(ctx context.Context, auditor *audit.Auditor) error {
+	hiding, err := a.checker().Check(ctx)
+	if err != nil {
+		return err
+	}
+	refused, err := a.refuser().Check(ctx)
+	if err != nil {
+		return err
+	}
+	auditor.Hiding(hiding)
+	auditor.Refused(refused)
 	return nil
 }
