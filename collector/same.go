@@ -89,7 +89,7 @@ func sameSnapshot(a, b *Snapshot) bool {
 	return a.Root == b.Root && a.Namespace == b.Namespace && a.Self == b.Self && a.Walked == b.Walked &&
 		sameRecords(a.Tasks, b.Tasks, sameTask) &&
 		sameRecords(a.Pids, b.Pids, samePid) &&
-		sameRecords(a.IDR, b.IDR, func(x, y *ID) bool { return *x == *y }) &&
+		sameRecords(a.IDR, b.IDR, sameID) && sameRecords(a.Misnumbered, b.Misnumbered, sameID) &&
 		slices.EqualFunc(a.Namespaces, b.Namespaces, a.sameNamespace) &&
 		slices.EqualFunc(a.UserNamespaces, b.UserNamespaces, sameKernelUserNamespace)
 }
@@ -147,3 +147,5 @@ func sameKernelUserNamespace(a, b UserNamespace) bool {
 		a.OwnerUID == b.OwnerUID && a.OwnerGID == b.OwnerGID &&
 		slices.Equal(a.UIDMap, b.UIDMap) && slices.Equal(a.GIDMap, b.GIDMap)
 }
+
+func sameID(x, y *ID) bool { return *x == *y }

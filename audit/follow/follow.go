@@ -267,6 +267,14 @@ func (f *Follower) take(e *event.Event) {
 		f.refresh.answered(t, e.When)
 	case e.Kind == event.Exit && t.Leader():
 		f.refresh.leaving(t, e.When)
+	case !was.Known && t.Leader() && t.Parent != nil && t.Parent.Exiting:
+		// A pass that came in the middle of its exec did not show it, so it
+		// was not among those whom its parent's exit concerns.
+		f.refresh.add(t, e.When)
+	case was.Known && was.Object != t.Object && f.refresh[was.Object.ID] != nil:
+		// In an exec it took its leader's number along.
+		delete(f.refresh, was.Object.ID)
+		f.refresh.add(t, e.When)
 	}
 	f.handler.Event(*e, was, t)
 }

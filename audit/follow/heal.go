@@ -123,7 +123,6 @@ func (f *Follower) renew(h *heal, r result) error {
 		f.doubts.add(state.Compare(old, renewed), f.generation, told, f.src.Now()+uint64(f.opts.Settle))
 	}
 	f.state = renewed
-	f.watch()
 	f.handler.Snapshot(Snapshot{
 		Generation: f.generation, Begin: h.begin, End: r.end,
 		Raw: r.snapshot, Replayed: len(h.events), Cause: h.cause,
@@ -134,6 +133,7 @@ func (f *Follower) renew(h *heal, r result) error {
 			f.take(&h.events[i])
 		}
 	}
+	f.watch()
 	return nil
 }
 

@@ -161,6 +161,9 @@ func (s *State) carry(t *Task, o *Object) {
 	old := t.Object
 	t.Object, o.Carrier = o, t
 	o.Held = false
+	if old != nil && s.suspects[old.ID] {
+		s.suspects[o.ID] = true
+	}
 	if old != nil && old.Carrier == t {
 		old.Carrier = nil
 		s.release(old)
