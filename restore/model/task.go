@@ -74,11 +74,13 @@ type process struct {
 	pending     uint64 // sent and not acted upon, by number
 }
 
-const slab = 256
+// slab is how many tasks, processes or pid objects are made at a time: as many
+// again, within limits.
+func (k *Kernel) slab() int { return min(max(16, len(k.tasks)), 256) }
 
 func (k *Kernel) newTask() *task {
 	if len(k.taskSlab) == 0 {
-		k.taskSlab = make([]task, slab)
+		k.taskSlab = make([]task, k.slab())
 	}
 	t := &k.taskSlab[0]
 	k.taskSlab = k.taskSlab[1:]
@@ -91,7 +93,7 @@ func (k *Kernel) newTask() *task {
 
 func (k *Kernel) newProcess(leader *task) *process {
 	if len(k.procSlab) == 0 {
-		k.procSlab = make([]process, slab)
+		k.procSlab = make([]process, k.slab())
 	}
 	p := &k.procSlab[0]
 	k.procSlab = k.procSlab[1:]
@@ -102,10 +104,10 @@ func (k *Kernel) newProcess(leader *task) *process {
 func (k *Kernel) newPid(ns *pidNS) *pid {
 	n := ns.level + 1
 	if len(k.pidSlab) == 0 {
-		k.pidSlab = make([]pid, slab)
+		k.pidSlab = make([]pid, k.slab())
 	}
 	if len(k.numbers) < n {
-		k.numbers = make([]int32, slab*4)
+		k.numbers = make([]int32, max(n, k.slab()*4))
 	}
 	o := &k.pidSlab[0]
 	k.pidSlab = k.pidSlab[1:]

@@ -47,7 +47,7 @@ func (p *planner) program(actor int32) []Op {
 		}
 	}
 	if len(p.opSlab) < usual {
-		p.opSlab = make([]Op, 1024*usual)
+		p.opSlab = make([]Op, min(1024, len(p.nodes)+8)*usual)
 	}
 	ops := p.opSlab[:0:usual]
 	p.opSlab = p.opSlab[usual:]
@@ -57,7 +57,7 @@ func (p *planner) program(actor int32) []Op {
 // refs is an empty list with room for n, cut from a larger piece.
 func (p *planner) refs(n int) []Ref {
 	if len(p.refSlab) < n {
-		p.refSlab = make([]Ref, max(1024, n))
+		p.refSlab = make([]Ref, max(min(1024, 2*len(p.nodes)), n))
 	}
 	refs := p.refSlab[:0:n]
 	p.refSlab = p.refSlab[n:]
@@ -68,7 +68,7 @@ func (p *planner) refs(n int) []Ref {
 func (p *planner) innermostFirst(chain []int32) []int32 {
 	n := len(chain)
 	if len(p.numberSlab) < n {
-		p.numberSlab = make([]int32, 4096)
+		p.numberSlab = make([]int32, max(min(4096, 4*len(p.nodes)), n))
 	}
 	out := p.numberSlab[:n:n]
 	p.numberSlab = p.numberSlab[n:]
