@@ -15,7 +15,7 @@ func (p *planner) adopt(t int32, at int) {
 	k := p.nodes[t].kids[at]
 	s := p.need(k)
 	if !p.led(s) {
-		p.bearLate(t, at)
+		p.bearLate(k)
 		if len(p.refusals) > 0 {
 			return
 		}
@@ -34,11 +34,11 @@ func (p *planner) adopt(t int32, at int) {
 func (p *planner) adoptsFrom(t, via, k int32) int32 {
 	s := p.need(k)
 	l := p.nodeOf(s)
-	switch {
-	case p.led(s) && p.within(p.topOf(l), p.nodes[t].leader) && p.nodes[l].ns == p.nodes[via].ns && (via == t || p.below(l, via)):
-		return l
-	case p.isInit(t) && p.sponsor(t, k) != none:
-		by := p.sponsor(t, k)
+	if below := p.membersBelow(via, k); len(below) > 0 {
+		return below[p.choose(len(below))]
+	}
+	switch by := p.sponsor(t, k); {
+	case by != none:
 		p.leaveToInit(t)
 		return by
 	case !p.led(s) || !p.within(p.topOf(l), p.nodes[t].leader):
@@ -51,6 +51,48 @@ func (p *planner) adoptsFrom(t, via, k int32) int32 {
 	return none
 }
 
+// membersBelow are the members of the session that k needs, its leader first, of
+// whose child the process via can adopt k: they live below it in its namespace.
+func (p *planner) membersBelow(via, k int32) []int32 {
+	var list []int32
+	for _, m := range p.sessionOf(k) {
+		if p.nodes[m].ns == p.nodes[via].ns && m != via && p.below(m, via) && p.mayBear(m, k) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// sessionOf are members of the session that k needs as they are now, its leader
+// first.
+func (p *planner) sessionOf(k int32) []int32 {
+	s := p.need(k)
+	var list []int32
+	all := p.x.Session(s)
+	if s == forest.Inherited && p.tasks <= maxInherited {
+		for m := range p.tasks {
+			all = append(all, m)
+		}
+	}
+	if s > 0 && p.led(s) {
+		list = append(list, p.nodeOf(s))
+	}
+	list = append(list, p.keptOut[s]...)
+	for _, m := range all {
+		if nd := &p.nodes[m]; nd.leader == m && nd.born && nd.curSession == s && !nd.leads && len(list) < maxMembers {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// maxMembers is how many members of a session are considered.
+const maxMembers = 16
+
+// maxInherited is the most tasks among which those of the session that the root
+// inherited are looked for, which has no list.
+const maxInherited = 4096
+
 // handDown has a throwaway child of by, in the namespace of t, make k and die,
 // so that t adopts it.
 func (p *planner) handDown(by, t, k int32) {
@@ -58,6 +100,9 @@ func (p *planner) handDown(by, t, k int32) {
 	x := p.helper(RoleHelper, p.nodes[via].ns, 0, "makes "+p.name(k)+" where "+p.name(t)+" could not, and dies, so that it adopts it")
 	xn := &p.nodes[x]
 	xn.parent, xn.session, xn.group = by, p.now(by).curSession, p.now(by).curGroup
+	if g := p.birthGroup(k); g != 0 {
+		xn.group = g
+	}
 	xn.passing, xn.once = true, true
 	if p.birth(by, x, 0); len(p.refusals) > 0 {
 		return
@@ -85,25 +130,31 @@ func (p *planner) handDown(by, t, k int32) {
 	p.settle(k)
 }
 
-// below reports whether n is below top now.
+// below reports whether n is below the process of top now.
 func (p *planner) below(n, top int32) bool {
-	for n != none && n != top {
+	top = p.nodes[top].leader
+	for n != none && p.nodes[n].leader != top {
 		n = p.nodes[p.nodes[n].leader].curParent
 	}
-	return n == top
+	return n != none
+}
+
+// adopts reports whether adoption brings k to its parent via as it is to be.
+func (p *planner) adopts(via, k int32) bool {
+	return via != p.beside && p.nodes[via].leader == via && p.nodes[k].signal == forest.SIGCHLD
 }
 
 // canAdopt refuses adoptions that the kernel would send elsewhere.
 func (p *planner) canAdopt(t, via, k int32) bool {
-	switch leader := p.nodes[via].leader; {
+	switch {
+	case p.adopts(via, k):
+		return true
 	case via == p.beside:
 		p.unsupported(k, "its parent is outside, where nobody is in session %s", p.f.TagName(p.need(k)))
-	case leader != via:
+	case p.nodes[via].leader != via:
 		p.unsupported(k, "its parent is thread %s, and adoption goes to the first live thread of a process (kernel-rules 13)", p.name(t))
-	case p.nodes[k].signal != forest.SIGCHLD:
-		p.unsupported(k, "its exit signal is %d, and adoption resets it to SIGCHLD (kernel-rules 15)", p.nodes[k].signal)
 	default:
-		return true
+		p.unsupported(k, "its exit signal is %d, and adoption resets it to SIGCHLD (kernel-rules 15)", p.nodes[k].signal)
 	}
 	return false
 }
@@ -142,10 +193,10 @@ func (p *planner) reap(parent, child int32) Ref {
 	return done
 }
 
-// bearLate plans the birth, ahead of its place among t's children, of the one
-// that has the leader of child at's session below it.
-func (p *planner) bearLate(t int32, at int) {
-	s := p.need(p.nodes[t].kids[at])
+// bearLate plans the birth, ahead of its place, of the one that has the leader of
+// the session that k needs below it.
+func (p *planner) bearLate(k int32) {
+	s := p.need(k)
 	top := p.nodeOf(s)
 	if _, ghost := p.ghosts[s]; ghost {
 		top = none
@@ -153,26 +204,75 @@ func (p *planner) bearLate(t int32, at int) {
 			top = home
 		}
 	}
-	p.bearAhead(t, at, top)
+	p.summon(top)
 	if _, ghost := p.ghosts[s]; ghost && len(p.refusals) == 0 && p.nodeOf(s) == none {
 		p.bearGhost(s)
 	}
 }
 
-// bearAhead plans the birth of that younger sibling of t's child at that has
-// task node top below it: under a helper that dies when its place has come.
-func (p *planner) bearAhead(t int32, at int, top int32) {
-	kids := p.nodes[t].kids
-	i := slices.IndexFunc(kids[at+1:], func(k int32) bool { return p.within(top, k) })
-	if i < 0 {
+// summon sees to it that task node n is there, if that can be, or else those above
+// it: whose turn has not come is born under a helper that dies when it has.
+func (p *planner) summon(n int32) {
+	t, k := p.unborn(n)
+	if t == none || len(p.refusals) > 0 {
 		return
 	}
-	k := kids[at+1+i]
-	if p.nodes[k].late != none {
+	leader := p.nodes[t].leader
+	i := slices.Index(p.threadsOf(leader), t)
+	next := &p.nodes[leader].next[i]
+	if t == p.beside { // its children come in any order
+		rest := p.nodes[t].kids[*next:]
+		at := slices.Index(rest, k)
+		rest[0], rest[at] = rest[at], rest[0]
+	}
+	if p.nodes[t].kids[*next] != k || p.nodes[leader].stage == early && p.need(k) == p.nodes[leader].session {
+		p.bearAhead(t, k)
 		return
 	}
+	p.bear(t, *next)
+	p.nodes[leader].next[i]++
+}
+
+// comes reports whether task node n is there or can be summoned.
+func (p *planner) comes(n int32) bool {
+	if n != none && p.nodes[n].born {
+		return true
+	}
+	t, k := p.unborn(n)
+	return t != none && (p.adopts(p.via(t), k) || p.nodes[k].signal != forest.SIGCHLD && p.holdsByThread(t, k))
+}
+
+// unborn is the first process above task node n, or itself, that is not born, and
+// the thread whose child it is to be; none if there is nobody, or its birth is
+// under way.
+func (p *planner) unborn(n int32) (t, k int32) {
+	if n == none || n >= p.tasks {
+		return none, none
+	}
+	k = p.nodes[n].leader
+	for !p.nodes[k].born {
+		t = p.nodes[k].parent
+		if t == none || p.nodes[k].coming || p.nodes[k].late != none {
+			break
+		}
+		if p.nodes[t].born {
+			return t, k
+		}
+		if p.nodes[p.nodes[t].leader].born {
+			break // a thread that is yet to come
+		}
+		k = p.nodes[t].leader
+	}
+	return none, none
+}
+
+// bearAhead plans the birth of k, a child of t whose turn has not come: under a
+// helper that dies when it has.
+func (p *planner) bearAhead(t, k int32) {
+	p.nodes[k].coming = true
+	defer func() { p.nodes[k].coming = false }()
 	if init := p.missing(p.via(t), k); init != none && !p.within(init, k) {
-		p.bearAhead(t, at, init)
+		p.summon(init)
 	}
 	if len(p.refusals) > 0 || p.nodes[k].signal != forest.SIGCHLD && p.bearByThread(t, k) {
 		return
@@ -184,6 +284,9 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 	yn := &p.nodes[y]
 	yn.parent, yn.group = t, forest.Null // any
 	yn.session, yn.passing, yn.once = p.need(k), true, true
+	if g := p.birthGroup(k); g != 0 {
+		yn.group = g
+	}
 	p.nodes[k].late = y
 	p.bearAs(t, k, y)
 	if len(p.refusals) == 0 {
@@ -195,9 +298,7 @@ func (p *planner) bearAhead(t int32, at int, top int32) {
 // under a thread of its parent's process, whose end leaves it to the leader as
 // it is (kernel-rules 13, 15). It reports whether that can be done.
 func (p *planner) bearByThread(t, k int32) bool {
-	s, g := p.need(k), p.birthGroup(k)
-	if p.nodes[t].leader != t || p.nodes[t].task == none || p.via(t) != t || s != free && s != p.nodes[t].curSession ||
-		g != 0 && g != p.nodes[t].curGroup || int(p.nodes[t].user) != p.f.Tasks[t].UserNamespace {
+	if !p.holdsByThread(t, k) {
 		return false
 	}
 	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "a thread that holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
@@ -211,16 +312,29 @@ func (p *planner) bearByThread(t, k int32) bool {
 	return true
 }
 
+// holdsByThread reports whether bearByThread can be done.
+func (p *planner) holdsByThread(t, k int32) bool {
+	s, g := p.need(k), p.birthGroup(k)
+	return p.nodes[t].leader == t && p.nodes[t].task != none && p.via(t) == t && (s == free || s == p.nodes[t].curSession) &&
+		(g == 0 || g == p.nodes[t].curGroup) && int(p.nodes[t].user) == p.f.Tasks[t].UserNamespace
+}
+
 // bearAs bears helper h, which is to hold t's child k, in k's session: as a child
 // of t, or if it cannot be that, of a member from whose child t adopts.
 func (p *planner) bearAs(t, k, h int32) {
 	via, s := p.via(t), p.nodes[h].session
-	switch c := p.carrier(via, s, p.nodes[h].signal); {
-	case s == free || s == p.now(via).curSession:
+	if n, ghost := p.ghosts[s]; ghost && n == none {
+		p.bearGhost(s)
+	}
+	if s != free && s != p.now(via).curSession && !p.led(s) {
+		p.bearLate(k)
+	}
+	switch c := p.carrier(via, s, p.nodes[h].signal, k); {
+	case (s == free || s == p.now(via).curSession) && p.mayBear(via, k):
 		p.birth(via, h, 0)
 	case c != none:
 		p.birth(c, h, Parent)
-	case p.led(s):
+	case p.led(s) || s == free || s == p.now(via).curSession:
 		if by := p.adoptsFrom(t, via, k); by != none {
 			p.birth(by, h, 0)
 		}

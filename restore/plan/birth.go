@@ -2,7 +2,12 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // carrierKey is what a child must inherit from whoever makes it with
 // CLONE_PARENT: its parent (by) and session and the exit signal.
@@ -110,11 +115,14 @@ func (p *planner) bearThreads(n int32) {
 	if len(nd.threads) == 0 || p.nodes[nd.threads[0]].born {
 		return
 	}
-	if nd.early {
-		if nd.next[0] < nd.outer {
+	if u := p.f.Tasks[n].UserNamespace; nd.early && int(nd.user) != u {
+		if nd.next[0] < nd.outer || nd.stage == early && p.outsideOf(u, nd.tag) {
 			return
 		}
-		if p.joinUser(n, p.f.Tasks[n].UserNamespace); len(p.refusals) > 0 {
+		if p.keepOut(n, u); len(p.refusals) == 0 {
+			p.joinUser(n, u)
+		}
+		if len(p.refusals) > 0 {
 			return
 		}
 	}
@@ -123,11 +131,43 @@ func (p *planner) bearThreads(n int32) {
 	}
 }
 
+// keepOut makes a helper that stays in the session of process n, which is about to
+// enter user namespace u, for members that must be born outside of that: n's
+// sibling if that can be, as who makes siblings can bear children as well.
+func (p *planner) keepOut(n int32, u int) {
+	s := p.nodes[n].curSession
+	if s <= 0 || len(p.keptOut[s]) > 0 || p.isInit(n) || p.nodes[n].curParent == none {
+		return
+	}
+	if !p.outsideOf(u, s) {
+		return
+	}
+	h := p.helper(RoleHelper, p.nodes[n].ns, 0, "stays in the session of "+p.name(n)+", which enters a user namespace, to make others outside of that")
+	hn := &p.nodes[h]
+	hn.parent, hn.session, hn.group, hn.signal = p.nodes[n].curParent, s, p.nodes[n].curGroup, p.nodes[n].signal
+	if p.nodes[hn.parent].passing { // it would lose it
+		hn.parent, hn.signal = n, forest.SIGCHLD
+		p.birth(n, h, 0)
+	} else {
+		p.birth(n, h, Parent)
+		p.offerCarrier(h)
+	}
+	p.keptOut[s] = append(p.keptOut[s], h)
+}
+
+// outsideOf reports whether a member of session s that is still to be born must be
+// born outside of user namespace u.
+func (p *planner) outsideOf(u int, s forest.Tag) bool {
+	return slices.ContainsFunc(p.x.Session(s), func(m int32) bool {
+		return p.nodes[m].leader == m && !p.nodes[m].born && !p.owns(int32(u), int(p.nodes[m].bornUser))
+	})
+}
+
 // inUser reports whether k and all below it can be born of somebody in user
 // namespace u.
 func (p *planner) inUser(u int, k int32) bool {
 	for t := k; t < p.nodes[k].end; t++ {
-		if !p.owns(int32(u), p.f.Tasks[t].UserNamespace) || p.isInit(t) && !p.owns(int32(u), p.f.Namespaces[p.nodes[t].ns].Owner) {
+		if !p.owns(int32(u), int(p.nodes[p.nodes[t].leader].bornUser)) || p.isInit(t) && !p.owns(int32(u), p.f.Namespaces[p.nodes[t].ns].Owner) {
 			return false
 		}
 	}
@@ -162,10 +202,38 @@ func (p *planner) growRest() {
 		if len(p.blocked) == 0 {
 			return
 		}
-		if n := p.blocked[0]; !moved && len(p.refusals) == 0 && !p.advance(n, true) && len(p.refusals) == 0 {
+		if moved || len(p.refusals) > 0 {
+			continue
+		}
+		if n := p.forced(); !p.advance(n, true) && len(p.refusals) == 0 {
 			p.unsupported(n, "its children wait for what only they could bring about")
 		}
 	}
+}
+
+// forced is the process that has to find another way when nobody can go on: one
+// whose next child can do without a namespace that is yet to come, if there is
+// one, or can have that come before it.
+func (p *planner) forced() int32 {
+	list := slices.Clone(p.blocked)
+	slices.SortStableFunc(list, func(a, b int32) int {
+		return cmp.Compare(p.lacks(a), p.lacks(b))
+	})
+	return list[p.choose(len(list))]
+}
+
+// lacks is 1 if the next child of process n that waits must be born in a
+// namespace whose init only others can bear.
+func (p *planner) lacks(n int32) int {
+	for i, t := range p.threadsOf(n) {
+		if rest := p.nodes[t].kids[p.nodes[n].next[i]:]; len(rest) > 0 && p.nodes[t].born {
+			init := p.missing(p.via(t), rest[0])
+			if by, _ := p.unborn(init); init == none || by != none {
+				return 0
+			}
+		}
+	}
+	return 1
 }
 
 // advance lets process n bear what it can, and reports whether it did
@@ -200,6 +268,9 @@ func (p *planner) advance(n int32, force bool) bool {
 		p.setsid(n)
 		p.offerCarrier(n)
 		p.nodes[n].stage, moved = late, true
+		if p.bearThreads(n); len(p.refusals) > 0 {
+			return true
+		}
 	}
 	if p.nodes[n].stage == late {
 		more, all := p.bearAll(n, free, &force)
@@ -270,7 +341,7 @@ func (p *planner) ready(t, k int32) bool {
 	}
 	g, s := p.birthGroup(k), p.need(k)
 	if s != free && s != p.now(via).curSession {
-		if p.carrier(via, s, nd.signal) == none || p.leavesGroup(via, k) {
+		if p.carrier(via, s, nd.signal, k) == none || p.leavesGroup(via, k) {
 			if !p.led(s) || t == p.beside {
 				return false
 			}
@@ -288,6 +359,37 @@ func (p *planner) ready(t, k int32) bool {
 	}
 	bySelf, byParent := p.canBring(p.nodes[via].leader, g)
 	return bySelf || byParent
+}
+
+// givesGroup reports whether k, born of a, can inherit the group that it cannot
+// see, or come there later.
+func (p *planner) givesGroup(a, k int32) bool {
+	g, s := p.birthGroup(k), p.need(k)
+	if s != free && s != p.now(a).curSession {
+		a = p.carrier(a, s, p.nodes[k].signal, k)
+	}
+	if g == 0 || a == none || p.now(a).curGroup == g || p.sees(a, g) {
+		return true
+	}
+	if _, kept := p.keepers[keeperKey{carrierKey{a, p.nodes[k].session, p.nodes[k].signal}, g}]; kept {
+		return true
+	}
+	bySelf, byParent := p.canBring(p.nodes[a].leader, g)
+	return bySelf || byParent
+}
+
+// bearInGroupOf bears k, child of init t, by somebody in the group that it is to
+// be born in, and reports whether there is one.
+func (p *planner) bearInGroupOf(t, k int32) bool {
+	g := p.birthGroup(k)
+	for _, by := range p.sponsors(t, k) {
+		if p.now(by).curGroup == g || p.sees(by, g) && p.canFound(g) {
+			p.leaveToInit(t)
+			p.handDown(by, t, k)
+			return true
+		}
+	}
+	return false
 }
 
 // missing is the init of the namespace that a must enter to bear k, if that is
@@ -317,12 +419,15 @@ func (p *planner) keepSession(n, t int32, at int) {
 		if len(p.refusals) > 0 {
 			return
 		}
-		if p.need(k) != s || p.carrier(t, s, p.nodes[k].signal) != none {
+		if p.need(k) != s || p.carrier(t, s, p.nodes[k].signal, k) != none {
 			continue
 		}
 		if !p.nodes[t].born {
 			p.unsupported(k, "its parent, thread %s, is in a nested user namespace, and there only after its process has left the session of the child", p.name(t))
 			return
+		}
+		if g := p.birthGroup(k); g != 0 && p.nodes[n].curGroup != g {
+			p.bring(n, g)
 		}
 		h := p.helper(RoleHelper, p.nodes[t].ns, 0, "stays in the session that "+p.name(n)+" was born in, to make its later children there")
 		hn := &p.nodes[h]
@@ -381,12 +486,15 @@ func (p *planner) bear(t int32, at int) {
 		p.arriveLate(t, k)
 		return
 	}
+	p.nodes[k].coming = true
+	defer func() { p.nodes[k].coming = false }()
 	if init := p.missing(p.via(t), k); init != none {
-		p.bearAhead(t, at, init)
+		p.summon(init)
 	}
-	p.bearFounder(t, at, p.birthGroup(k))
-	if nd := &p.nodes[k]; !nd.leads && !p.sees(k, nd.group) {
-		p.bearFounder(t, at, nd.group)
+	for _, g := range []forest.Tag{p.birthGroup(k), p.nodes[k].group} {
+		if g > 0 && !p.sees(k, g) && (g != p.nodes[k].group || !p.canGive(t, k) || p.comes(p.founderOf(g))) {
+			p.summonFounder(g) // else t puts it there later
+		}
 	}
 	if len(p.refusals) > 0 {
 		return
@@ -398,9 +506,10 @@ func (p *planner) bear(t int32, at int) {
 	if n, ghost := p.ghosts[s]; ghost && n == none {
 		p.bearGhost(s)
 	}
-	switch c := p.carrier(via, s, p.nodes[k].signal); {
+	switch c := p.carrier(via, s, p.nodes[k].signal, k); {
 	case !p.mayBear(via, k) && via == t:
 		p.bearByEntrant(t, k)
+	case p.isInit(t) && p.nodes[k].signal == forest.SIGCHLD && !p.givesGroup(via, k) && p.bearInGroupOf(t, k):
 	case s == free || s == p.now(via).curSession:
 		p.spawn(via, k)
 	case c != none && !p.leavesGroup(via, k):
@@ -411,15 +520,24 @@ func (p *planner) bear(t int32, at int) {
 	}
 }
 
-// bearFounder plans the birth of that younger sibling of t's child at that has
-// below it who is to found group g, if that must be born first.
-func (p *planner) bearFounder(t int32, at int, g forest.Tag) {
+// summonFounder sees to it that who is to found group g is there.
+func (p *planner) summonFounder(g forest.Tag) {
 	if g <= 0 || p.canFound(g) {
 		return
 	}
-	if n := p.nodeOf(g); n != none && n < p.tasks && !p.nodes[n].born {
-		p.bearAhead(t, at, n)
+	if n := p.founderOf(g); n != none && !p.nodes[n].born {
+		p.summon(n)
 	}
+}
+
+// founderOf is the task that founds group g, or none.
+func (p *planner) founderOf(g forest.Tag) int32 {
+	if g > 0 {
+		if n := p.nodeOf(g); n < p.tasks {
+			return n
+		}
+	}
+	return none
 }
 
 // leavesGroup reports whether k, born in another group for the sake of its
@@ -458,18 +576,46 @@ func (p *planner) offerCarrier(k int32) {
 		return // the parent can do it itself, now and later
 	}
 	key := carrierKey{nd.curParent, nd.curSession, nd.signal}
-	if _, ok := p.carriers[key]; !ok {
-		p.carriers[key] = k
+	if list := p.carriers[key]; len(list) < maxMembers && !slices.Contains(list, k) {
+		p.carriers[key] = append(list, k)
 	}
 }
 
-// carrier is a child of parent in session s with the given exit signal, or
-// none.
-func (p *planner) carrier(parent int32, s forest.Tag, signal int32) int32 {
-	if n, ok := p.carriers[carrierKey{parent, s, signal}]; ok {
-		return n
+// carrier is a child of parent in session s with the given exit signal, that can
+// make k or a helper which does, or none. One in k's group is preferred, then one
+// outside of nested user namespaces, then one further out.
+func (p *planner) carrier(parent int32, s forest.Tag, signal, k int32) int32 {
+	best, least := int32(none), 0
+	for _, n := range p.carriers[carrierKey{parent, s, signal}] {
+		if !p.mayBear(n, k) || !p.comesTo(n, p.birthplace(k)) {
+			continue
+		}
+		cost := p.level(n)
+		if p.nodes[n].user != 0 {
+			cost += 1 << 8
+		}
+		if g := p.birthGroup(k); g != 0 && p.nodes[n].curGroup != g {
+			cost += 1 << 9
+		}
+		if best == none || cost < least {
+			best, least = n, cost
+		}
 	}
-	return none
+	return best
+}
+
+// level is how deep n lives.
+func (p *planner) level(n int32) int {
+	if p.nodes[n].ns == outside {
+		return -1
+	}
+	return p.f.Namespaces[p.nodes[n].ns].Level
+}
+
+// comesTo reports whether n lives in namespace ns or can have its children there.
+func (p *planner) comesTo(n, ns int32) bool {
+	at := p.nodes[n].ns
+	return at == ns || ns != outside && p.owns(p.now(n).user, p.f.Namespaces[ns].Owner) && (at == outside || p.f.Encloses(int(at), int(ns)))
 }
 
 // birth plans the Clone of k by a. With Parent, k is a's sibling; with Thread,

@@ -100,7 +100,7 @@ func (p *planner) checkExited(i int32) {
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
 	case sig != 0 && t.State == forest.DeadLeader && p.exiting(i):
-		p.refuseNode(Unreachable, i, "it was killed by signal %d as an init with several threads, and which of them then waits for the namespace is a race that no plan decides (kernel-rules 23a)", sig)
+		p.unsupported(i, "it was killed by signal %d as an init with several threads: which of them then waits for the namespace the scheduler decides, and no plan (kernel-rules 23a)", sig)
 	case sig != 0 && t.State == forest.DeadLeader:
 		p.unsupported(i, "its leader was killed by signal %d while other threads live", sig)
 	case sig != 0 && !fatal(sig):

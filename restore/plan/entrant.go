@@ -106,7 +106,7 @@ func (p *planner) entry(a, k int32) int32 {
 	switch {
 	case init == none || !p.nodes[init].born:
 		p.unsupported(k, "it entered namespace %s from outside before that had an init", p.nsName(want))
-	case !p.owns(p.now(a).user, p.f.Namespaces[want].Owner) || p.nodes[a].ns != outside && !p.f.Encloses(int(p.nodes[a].ns), int(want)):
+	case !p.comesTo(a, want):
 		p.unsupported(k, "it was born in namespace %s of %s, which cannot enter it", p.nsName(want), p.name(a))
 	}
 	return int32(init)
@@ -210,6 +210,11 @@ func (p *planner) leaveToInit(t int32) {
 // bearByEntrant bears child k of init t, which is inside a nested user namespace
 // that k is not in, from outside.
 func (p *planner) bearByEntrant(t, k int32) {
+	if s := p.need(k); s > 0 && p.isInit(t) && !p.led(s) {
+		if p.bearLate(k); len(p.refusals) > 0 {
+			return
+		}
+	}
 	by := p.sponsor(t, k)
 	switch {
 	case !p.isInit(t):
@@ -222,23 +227,42 @@ func (p *planner) bearByEntrant(t, k int32) {
 }
 
 // sponsor is somebody in the session that k needs, whose child can be born in
-// the namespace of init t, bear k, and leave it to t: somebody further out, or
-// that entered (kernel-rules 13); or none.
+// the namespace of init t, bear k, and leave it to t: somebody who lives there or
+// further out (kernel-rules 13); or none.
 func (p *planner) sponsor(t, k int32) int32 {
-	s := p.need(k)
-	fits := func(n int32) bool {
-		return p.now(n).curSession == s && p.mayBear(n, k) && p.owns(p.now(n).user, p.f.Namespaces[p.nodes[t].ns].Owner)
+	list := p.sponsors(t, k)
+	if len(list) == 0 {
+		return none
 	}
-	if l := p.nodeOf(s); l != none && p.led(s) && p.f.Encloses(int(p.nodes[l].ns), int(p.nodes[t].ns)) && fits(l) {
-		return l
+	return list[p.choose(len(list))]
+}
+
+// sponsors are all that there are.
+func (p *planner) sponsors(t, k int32) []int32 {
+	if !p.isInit(t) {
+		return nil
 	}
-	for ns := p.f.Namespaces[p.nodes[t].ns].Parent; ns >= 0 && s != free; ns = p.f.Namespaces[ns].Parent {
-		if n, ok := p.members[seat{s, int32(ns)}]; ok && fits(n) {
-			return n
+	var list []int32
+	add := func(n int32) {
+		if p.mayBear(n, k) && !slices.Contains(list, n) && p.comesTo(n, p.nodes[t].ns) {
+			list = append(list, n)
 		}
 	}
-	if s == free || s == forest.Inherited {
-		return p.outsider()
+	s := p.need(k)
+	members := p.sessionOf(k)
+	if len(members) > 0 && members[0] == p.nodeOf(s) {
+		add(members[0])
 	}
-	return none
+	for ns := p.f.Namespaces[p.nodes[t].ns].Parent; ns >= 0 && s != free; ns = p.f.Namespaces[ns].Parent {
+		if n, ok := p.members[seat{s, int32(ns)}]; ok && p.now(n).curSession == s {
+			add(n)
+		}
+	}
+	for _, m := range members {
+		add(m)
+	}
+	if s == free || s == forest.Inherited {
+		list = append(list, p.outsider())
+	}
+	return list
 }

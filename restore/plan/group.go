@@ -40,11 +40,22 @@ func (p *planner) leaves(n int32) bool {
 }
 
 // sees reports whether group g has a number in n's namespace.
-func (p *planner) sees(n int32, g forest.Tag) bool {
-	if g == forest.Inherited {
-		return p.holderLeads && p.nodes[n].ns == 0
+func (p *planner) sees(n int32, g forest.Tag) bool { return p.seenIn(p.nodes[n].ns, g) }
+
+// around is the innermost namespace around ns, or ns itself, from where group g is
+// seen.
+func (p *planner) around(ns int32, g forest.Tag) int32 {
+	for ns > 0 && !p.seenIn(ns, g) {
+		ns = int32(p.f.Namespaces[ns].Parent)
 	}
-	return g > 0 && p.nodes[n].ns != outside && p.f.Encloses(int(p.nodes[n].ns), p.f.Pid(g).Namespace)
+	return ns
+}
+
+func (p *planner) seenIn(ns int32, g forest.Tag) bool {
+	if g == forest.Inherited {
+		return p.holderLeads && ns == 0
+	}
+	return g > 0 && ns != outside && p.f.Encloses(int(ns), p.f.Pid(g).Namespace)
 }
 
 // wantGroups finds, from the leaves up, in which group each process is to be
@@ -140,12 +151,16 @@ func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
 		p.birth(h, k, Parent)
 		return
 	}
-	if !p.sees(a, g) || !p.canFound(g) || p.nodes[a].tag == 0 && p.nodes[a].curGroup == g {
+	ns := p.nodes[a].ns
+	if ns == outside {
+		ns = p.around(p.birthplace(k), g)
+	}
+	if !p.seenIn(ns, g) || !p.canFound(g) || p.nodes[a].tag == 0 && p.nodes[a].curGroup == g {
 		p.unsupported(k, "its group %s cannot be seen from its namespace, and it cannot be born in it: %s is in group %s then",
 			p.f.TagName(g), p.name(a), p.f.TagName(p.now(a).curGroup))
 		return
 	}
-	h := p.helper(RoleHelper, p.nodes[a].ns, 0, "makes "+p.name(k)+" in group "+p.f.TagName(g)+", which that could not join itself")
+	h := p.helper(RoleHelper, ns, 0, "makes "+p.name(k)+" in group "+p.f.TagName(g)+", which that could not join itself")
 	hn := &p.nodes[h]
 	hn.parent, hn.session, hn.group, hn.signal = a, p.now(a).curSession, g, p.nodes[k].signal
 	p.birth(a, h, flags)
@@ -253,7 +268,7 @@ func (p *planner) canGive(parent, k int32) bool {
 // since it cannot see it: before the parent leaves the session, or last of all.
 func (p *planner) giveGroup(k int32) {
 	nd := &p.nodes[k]
-	if !nd.leads && nd.group != forest.Null && nd.curGroup != nd.group && !p.sees(k, nd.group) && !p.moves(k) {
+	if !nd.leads && nd.group != forest.Null && !p.inGroup(k) && !p.sees(k, nd.group) {
 		p.gifts = append(p.gifts, k)
 	}
 }
@@ -265,10 +280,10 @@ func (p *planner) giveBefore(n int32) bool {
 	for i := 0; i < len(p.gifts) && len(p.refusals) == 0; i++ {
 		k := p.gifts[i]
 		nd := &p.nodes[k]
-		if nd.curParent == none || p.nodes[nd.curParent].leader != n || nd.curGroup == nd.group || !p.canGive(nd.curParent, k) {
+		if nd.curParent == none || p.nodes[nd.curParent].leader != n || p.inGroup(k) || !p.canGive(nd.curParent, k) {
 			continue
 		}
-		if nd.stage != settled || !p.canFound(nd.group) {
+		if nd.stage != settled || !p.canFound(nd.group) || p.moves(k) && !p.gather(k) {
 			all = false
 			continue
 		}
@@ -277,10 +292,37 @@ func (p *planner) giveBefore(n int32) bool {
 	return all
 }
 
+// inGroup reports whether k is in its group and can stay there.
+func (p *planner) inGroup(k int32) bool {
+	nd := &p.nodes[k]
+	return nd.curGroup == nd.group && (nd.founded || !p.moves(k))
+}
+
+// gather lets those join the group that k founds that are to be in it, so that k
+// can leave. It reports whether all could.
+func (p *planner) gather(k int32) bool {
+	g := p.nodes[k].tag
+	for _, m := range p.x.Group(g) {
+		if nd := &p.nodes[m]; nd.leader == m && (!nd.born || nd.curGroup != g && !p.sees(m, g)) {
+			return false
+		}
+	}
+	for _, m := range p.x.Group(g) {
+		if nd := &p.nodes[m]; nd.leader == m && nd.curGroup != g && !p.join(m, g) {
+			return false
+		}
+	}
+	return true
+}
+
 func (p *planner) give(k int32) {
 	g := p.nodes[k].group
 	if ref, ok := p.found(g); ok {
-		p.joined(k, g, p.put(p.nodes[k].curParent, k, g, ref))
+		done := p.put(p.nodes[k].curParent, k, g, ref)
+		p.joined(k, g, done)
+		if p.moves(k) { // after all that had to find it in its own
+			p.at(done).After = append(p.at(done).After, p.joins[p.nodes[k].tag]...)
+		}
 	}
 }
 
@@ -428,7 +470,7 @@ func (p *planner) group() {
 		}
 	}
 	for _, k := range p.gifts {
-		if len(p.refusals) == 0 && p.nodes[k].curGroup != p.nodes[k].group {
+		if len(p.refusals) == 0 && p.nodes[k].curGroup != p.nodes[k].group && !p.moves(k) {
 			p.joinLate(k)
 		}
 	}

@@ -90,7 +90,7 @@ func (p *planner) leavesIDs(i int32, u int) bool {
 	}
 	for t := i; t < last; t++ {
 		inside := t == i || !p.nodes[t].born && p.owns(int32(u), p.f.Tasks[t].UserNamespace)
-		if inside && p.f.Tasks[t].State.Exited() && p.unmapped(u, t) && p.idsOf(t) != (ids{}) {
+		if inside && p.f.Tasks[t].State.Exited() && p.unmapped(u, t) && p.idsOf(t) != p.nodes[i].ids {
 			return true
 		}
 	}

@@ -38,15 +38,9 @@ type planner struct {
 	f    *forest.Forest
 	x    *forest.Index
 	opts Options
-	// bornIn prefers that session leaders are born in the ghost sessions
-	// that their children need, to bearing the leaders of those again.
-	bornIn bool
-	// told goes by where processes were born (Forest.Origins).
-	told bool
-	// holderLeads lets the holder lead the inherited group, so that those
-	// who have left it can join it again.
-	holderLeads bool
-	checked     bool // nothing in the forest is beyond planning
+	way
+	options []uint16 // how many there were, by choice
+	checked bool     // nothing in the forest is beyond planning
 	// outsideTold: who made the forest has refused what is led from outside.
 	outsideTold bool
 	plan        *Plan
@@ -62,7 +56,8 @@ type planner struct {
 	free   []numbers            // by namespace; nil until a helper needs a number
 
 	blocked      []int32 // processes that wait with bearing children
-	carriers     map[carrierKey]int32
+	carriers     map[carrierKey][]int32
+	keptOut      map[forest.Tag][]int32 // by session: helpers that stay outside the user namespace of its leader
 	keepers      map[keeperKey]int32
 	wards        map[int32][]int32 // helpers that an entrant bore
 	gifts        []int32           // children that their parents must put into a group
@@ -92,38 +87,12 @@ type planner struct {
 	refusals Refusals
 }
 
-// Make plans how f is rebuilt in a new pid namespace, or in Options.Place. The error is of type
-// Refusals. f must be valid (forest.Validate); time and memory are linear in
-// its size but for what adoption by name of a session costs.
+// Make plans how f is rebuilt in a new pid namespace, or in Options.Place. The
+// error is of type Refusals. f must be valid (forest.Validate); time and memory are
+// linear in its size but for what adoption by name of a session costs, and a search
+// costs SearchTries times that at most.
 func Make(f *forest.Forest, opts Options) (*Plan, error) {
-	var first Refusals
-	// As it was, if that is known and can be: the rules below are for guessing,
-	// and do not know every way.
-	if len(f.Origins) > 0 {
-		p := newPlanner(f, opts)
-		p.told = true
-		if p.make() == nil {
-			return p.plan, nil
-		}
-	}
-	for try := range 4 {
-		p := newPlanner(f, opts)
-		p.bornIn, p.holderLeads = try&1 != 0, try&2 != 0
-		if p.holderLeads && f.Root().PGID != forest.Inherited && f.Root().SID != forest.Inherited {
-			break // nobody can be in it
-		}
-		refused := p.make()
-		if refused == nil {
-			return p.plan, nil
-		}
-		if first == nil {
-			first = refused
-		}
-		if !p.checked || try&1 != 0 && p.holder == none {
-			break // no other way of planning would help
-		}
-	}
-	return nil, first
+	return search(f, opts)
 }
 
 func newPlanner(f *forest.Forest, opts Options) *planner {
@@ -133,7 +102,8 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		}}},
 		homes:    make(map[forest.Tag]int32),
 		fixed:    make(map[forest.Tag]bool),
-		carriers: make(map[carrierKey]int32),
+		carriers: make(map[carrierKey][]int32),
+		keptOut:  make(map[forest.Tag][]int32),
 		keepers:  make(map[keeperKey]int32),
 		joins:    make(map[forest.Tag][]Ref),
 		members:  make(map[seat]int32),

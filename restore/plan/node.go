@@ -40,6 +40,9 @@ type node struct {
 
 	early bool // must be in its user namespace before it has threads
 	outer int  // then: how many children it has borne before
+	// bornUser, of a leader, is the innermost user namespace that it can be
+	// born in.
+	bornUser int32
 
 	// birth is the session it must be born in if it leads one: what its
 	// children need from above, or free.
@@ -50,6 +53,7 @@ type node struct {
 
 	// What it is now.
 	born        bool
+	coming      bool // its birth is being planned
 	stage       stage
 	next        []int // of a leader: by thread, the next child to bear
 	user        int32 // the user namespace it is in now; in a nested one it cannot name outer numbers

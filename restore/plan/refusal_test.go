@@ -44,7 +44,7 @@ var refused = []struct {
 		m.exit(m.fork(root, 0))
 		m.kill(init, 9)
 		return root
-	}, kind: plan.Unreachable, text: "race"},
+	}, kind: plan.Unsupported, text: "the scheduler decides"},
 	{name: "root's exit signal", edit: func(f *forest.Forest) { f.Tasks[0].ExitSignal = 10 },
 		kind: plan.Unsupported, text: "exit signal is 10"},
 	{name: "entrant that would kill", make: func(m machine, root model.TaskID) model.TaskID { m.enter(root); return root },

@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // A session is inherited by birth only: who is in session S was born by a
 // member of S, or by S's leader, or by a leader that was itself born in S and
@@ -22,6 +26,7 @@ import "github.com/pidgraft/pidgraft/forest"
 // that of a parent that needs the session for a child and is not in it.
 func (p *planner) settleHomes() {
 	p.settleTold()
+	p.chooseHomes()
 	for i := int32(1); i < p.tasks; i++ {
 		nd := &p.nodes[i]
 		if nd.leader != i || nd.leads || nd.parent == none {
@@ -31,13 +36,38 @@ func (p *planner) settleHomes() {
 			continue
 		}
 		switch {
-		case p.isInit(nd.parent) && !p.owns(int32(p.f.Namespaces[p.nodes[nd.parent].ns].Owner), p.f.Tasks[i].UserNamespace):
+		case p.isInit(nd.parent) && !p.owns(int32(p.f.Namespaces[p.nodes[nd.parent].ns].Owner), int(nd.bornUser)):
 			p.homes[nd.session] = p.outsider() // from where the parent adopts
 		case !p.bornIn || !p.leadsSession(nd.parent):
 			p.offerHome(nd.session, nd.parent)
 		}
 	}
 }
+
+// chooseHomes may settle otherwise than by the rules whose child the leader of a
+// ghost session will be: of the parents of members, and those above them, one that
+// lives in the leader's namespace or further out.
+func (p *planner) chooseHomes() {
+	for _, s := range p.x.Ghosts() {
+		members := p.x.Session(s)
+		if len(members) == 0 || p.toldHome(s) {
+			continue
+		}
+		var homes []int32
+		for _, m := range members {
+			for t := p.nodes[m].parent; t != none && t < p.tasks && len(homes) < maxHomes; t = p.nodes[p.nodes[t].leader].parent {
+				if p.f.Encloses(int(p.nodes[t].ns), p.f.Pid(s).Namespace) && !slices.Contains(homes, t) {
+					homes = append(homes, t)
+				}
+			}
+		}
+		if at := p.choose(len(homes) + 1); at > 0 {
+			p.homes[s], p.fixed[s] = homes[at-1], true
+		}
+	}
+}
+
+const maxHomes = 12
 
 // offerHome proposes thread node t as the parent of the leader of ghost
 // session s. One that leads no session is preferred, since it has no other
@@ -93,12 +123,14 @@ func (p *planner) requireOf(i int32) {
 	for _, t := range p.threadsOf(i) {
 		for _, k := range p.nodes[t].kids {
 			s := p.need(k)
-			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) ||
-				p.nodes[k].signal == forest.SIGCHLD && p.sideways(s, i) {
+			if s == free || s == p.nodes[i].session || s == up || p.inside(s, i, t, up) {
 				continue
 			}
-			if (up != free || !p.nodes[i].leads) && p.nodes[k].signal == forest.SIGCHLD && p.fromFurtherOut(s, i) {
-				continue
+			if t == i && p.nodes[k].signal == forest.SIGCHLD {
+				may := up == free && p.nodes[i].leads // be born in s as well
+				if p.sideways(s, i) && !(may && p.choose(2) > 0) || p.fromFurtherOut(s, i) && (!may || p.choose(2) > 0) {
+					continue
+				}
 			}
 			if up != free {
 				p.unsupported(i, "its children need two sessions that it can only be born in: %s for one, %s for %s",
@@ -163,8 +195,8 @@ func (p *planner) fromFurtherOut(s forest.Tag, i int32) bool {
 	if s <= 0 || !p.isInit(i) {
 		return false
 	}
-	l := p.x.TaskOf(s)
-	return l != forest.None && int32(l) != i && p.nodes[l].ns != p.nodes[i].ns && p.f.Encloses(int(p.nodes[l].ns), int(p.nodes[i].ns))
+	at := p.f.Pid(s).Namespace
+	return s != p.nodes[i].tag && at != int(p.nodes[i].ns) && p.f.Encloses(at, int(p.nodes[i].ns))
 }
 
 // bearGhost bears the leader of ghost session s again, as a child of the

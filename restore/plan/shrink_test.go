@@ -55,7 +55,7 @@ func without(h *model.History, from, to int) (*model.History, *forest.Forest) {
 		}
 		child := s.Child
 		s.Child = 0
-		if errno := k.Apply(&s); errno != h.Steps[i].Errno {
+		if errno := k.Apply(&s); errno != 0 && errno != h.Steps[i].Errno {
 			continue
 		}
 		if child != 0 {

@@ -219,11 +219,11 @@ func (p *planner) stopSignal(k int32) int32 {
 func (p *planner) holdsAt(i int32) int32 {
 	switch i {
 	case p.beside:
-		return p.tasks
+		return 2*p.nodes[0].end - 1 // after all that entered
 	case p.holder:
 		return none
 	}
-	return i
+	return 2 * i
 }
 
 // stopper is who stops process k.

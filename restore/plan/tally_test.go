@@ -97,7 +97,10 @@ func (y *tally) add(x *tally) {
 var specific = regexp.MustCompile(`(task )?#?[0-9]+(/[0-9]+)*( \([^)]*\))?|inherited|root\b`)
 
 // generic is a reason without what is particular to its forest.
-func generic(reason string) string { return specific.ReplaceAllString(reason, "N") }
+func generic(reason string) string {
+	reason, _, _ = strings.Cut(reason, "; of ") // as many ways as were tried
+	return specific.ReplaceAllString(reason, "N")
+}
 
 // summary is one line: how many forests, and how many refused by kind.
 func (y *tally) summary() string {

@@ -2,6 +2,8 @@
 
 package plan
 
+import "github.com/pidgraft/pidgraft/forest"
+
 // Who is in a nested user namespace has no capabilities outside it, so it
 // cannot name numbers at outer levels (kernel-rules 9). Tasks therefore stay
 // in the initial user namespace while they bear others, and join their own at
@@ -32,10 +34,22 @@ func (p *planner) settleUsers() {
 	for ns := range p.f.Namespaces {
 		p.settleOwner(int32(ns))
 	}
-	for i := int32(0); i < p.tasks; i++ {
+	if len(p.users) == 1 {
+		return
+	}
+	for i := range p.tasks {
 		nd := &p.nodes[i]
-		if u := p.f.Tasks[i].UserNamespace; u != 0 && nd.leader == i && len(nd.threads) > 0 {
-			nd.early = true
+		nd.bornUser = int32(p.f.Tasks[i].UserNamespace)
+		nd.early = nd.leader == i && nd.bornUser != 0 && len(nd.threads) > 0
+	}
+	for again := true; again; {
+		again = false
+		for i := p.tasks - 1; i >= 0; i-- {
+			if nd := &p.nodes[i]; nd.leader == i {
+				u := p.outermost(i)
+				again = again || u != nd.bornUser
+				nd.bornUser = u
+			}
 		}
 	}
 }
@@ -165,11 +179,55 @@ func (p *planner) joinUser(i int32, u int) {
 	p.nodes[i].user = int32(u)
 }
 
-// mayBear reports whether k can be in its user namespace in the end if it is
-// born by a: it is born in a's, and can only go deeper.
+// mayBear reports whether k, and all that it must bear, can be in their user
+// namespaces in the end if it is born by a: it is born in a's, and can only go
+// deeper.
 func (p *planner) mayBear(a, k int32) bool {
-	task := p.nodes[k].task
-	return task == none || p.owns(p.now(a).user, p.f.Tasks[task].UserNamespace)
+	nd := &p.nodes[k]
+	switch {
+	case nd.task == none:
+		return true
+	case nd.leader != k:
+		return p.owns(p.now(a).user, p.f.Tasks[nd.task].UserNamespace)
+	}
+	return p.owns(p.now(a).user, int(nd.bornUser))
+}
+
+// outermost is the innermost user namespace that process i can be born in: that it
+// is in, or one further out for the sake of its children, the members of its
+// session, and the namespace for its children. Children of a namespace's init may
+// come from elsewhere.
+func (p *planner) outermost(i int32) int32 {
+	nd := &p.nodes[i]
+	u := nd.bornUser
+	if p.isInit(i) {
+		return u
+	}
+	within := func(inner int) {
+		for !p.owns(u, inner) {
+			u = int32(p.f.UserNamespaces[u].Parent)
+		}
+	}
+	for _, t := range p.threadsOf(i) {
+		for _, k := range p.nodes[t].kids {
+			if p.isInit(k) {
+				within(p.f.Namespaces[p.nodes[k].ns].Owner)
+			} else {
+				within(int(p.nodes[k].bornUser))
+			}
+		}
+		if ns := p.f.Tasks[t].ChildNamespace; ns != forest.SameNamespace && !p.f.Tasks[t].State.Exited() {
+			within(p.f.Namespaces[ns].Owner)
+		}
+	}
+	if nd.leads {
+		for _, m := range p.x.Session(nd.tag) {
+			if m != i && p.nodes[m].leader == m && !p.isInit(m) {
+				within(int(p.nodes[m].bornUser))
+			}
+		}
+	}
+	return u
 }
 
 // maker is the user namespace that whoever makes init k must be in.
