@@ -197,9 +197,6 @@ func (d *dump) scope() (loader.Scope, error) {
 // judge makes the image of a forest. It refuses one that cannot be rebuilt
 // exactly, or marks it. As most can be, it does not wait for the plan to write.
 func (d *dump) judge(f *forest.Forest, plan <-chan []string) (*draft, error) {
-	if err := forest.Validate(f); err != nil {
-		return nil, err
-	}
 	s := beginStep("write", nil)
 	defer func() { s.stop() }()
 	exact, err := d.draft(f)
@@ -256,9 +253,10 @@ func beginPlan(f *forest.Forest, done func()) <-chan []string {
 
 // planReasons are why f cannot be rebuilt, on a machine that has whatever f
 // needs; what this one lacks, a restore says before it begins. Of a forest that
-// cannot be, judge says so.
+// cannot be, judge says so. One that is plain need not be planned to know that it
+// can be.
 func planReasons(f *forest.Forest) []string {
-	if forest.Validate(f) != nil {
+	if forest.Validate(f) != nil || plan.Plain(f) {
 		return nil
 	}
 	_, err := restore.Plan(f, planOptions())

@@ -139,6 +139,9 @@ func prove(f *forest.Forest, h *model.History, order model.Scheduler) (*plan.Ref
 		if !errors.As(err, &rs) {
 			return nil, fmt.Errorf("not a refusal: %w", err)
 		}
+		if plan.Plain(f) {
+			return nil, fmt.Errorf("refused, and said to be plain: %w\nhistory:\n%s\nforest:\n%s", err, h, tasks(f))
+		}
 		return rs[0], nil
 	}
 	for _, order := range []model.Scheduler{nil, order} {

@@ -19,6 +19,7 @@ import (
 type tally struct {
 	forests int
 	none    int // histories that end in no forest
+	plain   int // of the forests
 	tasks   int
 	refused map[refusal]int
 	example map[refusal]*model.History // the shortest that ends in one
@@ -45,6 +46,9 @@ func newTally() *tally {
 func (y *tally) count(f *forest.Forest, h *model.History, refused *plan.Refusal) {
 	y.forests++
 	y.tasks += len(f.Tasks)
+	if plan.Plain(f) {
+		y.plain++
+	}
 	if refused != nil {
 		r := refusal{refused.Kind, generic(refused.Reason)}
 		y.refused[r]++
@@ -81,6 +85,7 @@ func wrongKind(err error) string {
 func (y *tally) add(x *tally) {
 	y.forests += x.forests
 	y.none += x.none
+	y.plain += x.plain
 	y.tasks += x.tasks
 	for _, w := range x.wrong {
 		y.fail(w.first, w.times)
@@ -113,8 +118,8 @@ func (y *tally) summary() string {
 		kinds[r.kind] += n
 		total += n
 	}
-	s := fmt.Sprintf("%d forests (%d histories end in none), %d tasks; %d wrong plans, %d refused",
-		y.forests, y.none, y.tasks, wrong, total)
+	s := fmt.Sprintf("%d forests (%d histories end in none), %d plain, %d tasks; %d wrong plans, %d refused",
+		y.forests, y.none, y.plain, y.tasks, wrong, total)
 	for k := plan.Unreachable; k <= plan.SearchLimit; k++ {
 		if kinds[k] > 0 {
 			s += fmt.Sprintf(", %d %s", kinds[k], k)
