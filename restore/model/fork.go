@@ -2,7 +2,11 @@
 
 package model
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // CloneFlags say what a Clone shares and unshares.
 type CloneFlags uint8
@@ -158,6 +162,18 @@ func (k *Kernel) takeLeadership(p *process, old, cur *task) {
 	k.releaseTask(old)
 }
 
+// endKillsChild reports whether the end of t sends a child of it a signal (rule 18).
+func (t *task) endKillsChild() bool {
+	for p := t.firstChild; p != nil; p = p.nextSibling {
+		for c := p.first; c != nil; c = c.nextThread {
+			if c.pdeath != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // endThreads ends every live thread of p but keep, which may be nil. The
 // kernel leaves the order to the scheduler; here keep's siblings go in thread
 // order: rule 23a.
@@ -175,6 +191,11 @@ func (k *Kernel) endThreads(p *process, keep *task, code int32) {
 				parents++
 			}
 		}
+	}
+	// An exec resets SA_NOCLDWAIT only when the other threads have ended, and a
+	// child may need longer for its end than that (flush_signal_handlers).
+	if keep != nil && p.noChildWait && slices.ContainsFunc(victims, (*task).endKillsChild) {
+		k.race("process %s executes a program; does a child that is killed by the end of a thread still find that nobody waits for it?", p.leader.pid)
 	}
 	if parents > 1 {
 		k.race("the threads of process %s end together and hand on children (rule 23a)", p.leader.pid)

@@ -773,6 +773,22 @@ func TestRule23aPending(t *testing.T) {
 	}
 }
 
+// An exec ends the other threads, then resets SA_NOCLDWAIT; who is killed by the
+// end of a thread may come before or after.
+func TestExecRace(t *testing.T) {
+	for _, noWait := range []bool{false, true} {
+		m, root := container(t)
+		p := m.fork(root)
+		thread := m.fork(p, Thread)
+		m.ok(m.SetNoChildWait(p, noWait))
+		m.ok(m.SetPdeath(m.fork(p), 15))
+		m.ok(m.Exec(thread))
+		if racy := m.Racy() != ""; racy != noWait {
+			t.Errorf("without waiting %v: a race %q", noWait, m.Racy())
+		}
+	}
+}
+
 // The worked cases of the theory: forests that simpler theories call
 // impossible.
 func TestTheory(t *testing.T) {
