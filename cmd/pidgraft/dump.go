@@ -140,31 +140,24 @@ func (d *dump) run(ctx context.Context, pid int) error {
 			return err
 		}
 	}
-	// Planning takes longer than a pass, so it is begun beside the second,
-	// and goes on beside what comes after.
-	var plans sync.Map // from forest to the channel that its reasons come by
-	// One at a time, or a target that keeps changing would pile them up.
-	var planning sync.Mutex
-	f, err := look{
+	var beside trials
+	defer beside.discard()
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	k := look{
 		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, types: types, references: d.references,
-		prepare: func(f *forest.Forest) {
-			planning.Lock()
-			plans.Store(f, beginPlan(f, planning.Unlock))
-		},
-	}.take(ctx)
-	var made *draft
+		closing: &closing,
+	}
+	if told == nil {
+		k.prepare = func(f *forest.Forest) { beside.begin(d, f) }
+	}
+	f, err := k.take(ctx)
 	if err == nil && told != nil {
-		// The plan that was begun looks at f.
-		g := *f
-		f = &g
 		err = tellHistory(told, d.history, f)
 	}
+	var made *draft
 	if err == nil {
-		begun, ok := plans.Load(f)
-		if !ok {
-			begun = beginPlan(f, func() {})
-		}
-		made, err = d.judge(f, begun.(<-chan []string))
+		made, err = d.judge(f, beside.of(d, f))
 	}
 	if err != nil {
 		d.out.abort(err)
@@ -194,18 +187,16 @@ func (d *dump) scope() (loader.Scope, error) {
 	return loader.Auto, nil
 }
 
-// judge makes the image of a forest. It refuses one that cannot be rebuilt
-// exactly, or marks it. As most can be, it does not wait for the plan to write.
-func (d *dump) judge(f *forest.Forest, plan <-chan []string) (*draft, error) {
-	s := beginStep("write", nil)
+// judge is the image of a forest that was tried. It refuses one that cannot be
+// rebuilt exactly, or marks it.
+func (d *dump) judge(f *forest.Forest, t *trial) (*draft, error) {
+	s := beginStep("plan", nil)
 	defer func() { s.stop() }()
-	exact, err := d.draft(f)
+	exact, reasons, err := t.result()
 	if err != nil {
 		return nil, err
 	}
-	s.end()
-	s = beginStep("plan", nil)
-	reasons := append(f.Inexact, <-plan...)
+	reasons = append(f.Inexact, reasons...)
 	s.end("tasks", len(f.Tasks), "reasons", len(reasons))
 	if len(reasons) == 0 {
 		return exact, nil
@@ -215,10 +206,6 @@ func (d *dump) judge(f *forest.Forest, plan <-chan []string) (*draft, error) {
 		return nil, refusedError{"it could not be restored exactly:", reasons}
 	}
 	f.Inexact = reasons
-	return d.draft(f)
-}
-
-func (d *dump) draft(f *forest.Forest) (*draft, error) {
 	encoded, err := d.encode(f)
 	if err != nil {
 		return nil, err
@@ -240,23 +227,11 @@ func (d *dump) encode(f *forest.Forest) ([]byte, error) {
 // maxReasons bounds how many reasons an image carries.
 const maxReasons = 1000
 
-// beginPlan is planReasons beside whatever comes next, and then done. Nobody may
-// change f before the reasons have come.
-func beginPlan(f *forest.Forest, done func()) <-chan []string {
-	reasons := make(chan []string, 1)
-	go func() {
-		defer done()
-		reasons <- planReasons(f)
-	}()
-	return reasons
-}
-
 // planReasons are why f cannot be rebuilt, on a machine that has whatever f
-// needs; what this one lacks, a restore says before it begins. Of a forest that
-// cannot be, judge says so. One that is plain need not be planned to know that it
-// can be.
+// needs; what this one lacks, a restore says before it begins. One that is plain
+// need not be planned to know that it can be. f must be valid.
 func planReasons(f *forest.Forest) []string {
-	if forest.Validate(f) != nil || plan.Plain(f) {
+	if plan.Plain(f) {
 		return nil
 	}
 	_, err := restore.Plan(f, planOptions())

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,9 @@ type look struct {
 	all        bool // as in collector.Options: a forest may come with Refusals
 	// prepare is as in collector.Options; a frozen target does not wait for it.
 	prepare func(*forest.Forest)
+	// closing, if not nil, is for who waits until the target is closed, which
+	// takes a moment for every task of the machine.
+	closing *sync.WaitGroup
 	// open opens the target instead of loader.Open.
 	open func(pid int) (*loader.Loader, error)
 }
@@ -64,7 +68,7 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer k.close(l)
 	s.end()
 	opts := collector.Options{Producer: producer(), Retries: k.retries, Pause: pause, Prepare: k.prepare, All: k.all}
 	thaw := func() error { return nil }
@@ -121,6 +125,14 @@ func watchLook(l *loader.Loader, opts *collector.Options) *lookWatch {
 
 func seenBy(l *loader.Loader) func() standing {
 	return func() standing { return standing{done: int64(l.Seen()), unit: "tasks"} }
+}
+
+func (k look) close(l *loader.Loader) {
+	if k.closing == nil {
+		l.Close()
+		return
+	}
+	k.closing.Go(func() { l.Close() })
 }
 
 // interrupted tells what a target did from what became of the looking.
