@@ -23,7 +23,7 @@ enum walk_status {
 
 struct walk {
 	u32 next; /* in: the number to begin with; out: to go on with */
-	u32 unused;
+	u32 until; /* the number to stop before; 0: none */
 };
 _Static_assert(sizeof(struct walk) == 8, "walk");
 
@@ -165,7 +165,12 @@ int walk_idr(void *ctx)
 	if (!xa_node_is_as_expected() || !upid_is_as_expected())
 		return WALK_CANNOT;
 	status = find_leaf(target.ns);
-	return status == WALK_MORE ? emit_leaf(walk.next) : status;
+	if (status != WALK_MORE)
+		return status;
+	/* Leaves are not divided: until is a multiple of 64. */
+	if (walk.until && walk.next >= walk.until)
+		return WALK_DONE;
+	return emit_leaf(walk.next);
 }
 
 #endif

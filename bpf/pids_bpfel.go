@@ -62,9 +62,9 @@ type PidsTarget struct {
 }
 
 type PidsWalk struct {
-	_      structs.HostLayout
-	Next   uint32
-	Unused uint32
+	_     structs.HostLayout
+	Next  uint32
+	Until uint32
 }
 
 // Names of all BPF objects in the ELF.

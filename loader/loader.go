@@ -78,6 +78,8 @@ type Loader struct {
 	references []*link.Iter
 	passes     uint32
 	last       *collector.Snapshot // what the last pass showed
+	second     *lane               // that reads a large idr beside the first, or nil
+	boundary   boundary            // in the last pass, between the two
 	walkErr    error
 	seen       atomic.Int64 // tasks of the pass, as of the last time the ring was emptied
 
@@ -242,6 +244,10 @@ func (l *Loader) Close() error {
 		errs = append(errs, l.ring.Close())
 		l.ring = nil
 	}
+	if l.second != nil {
+		errs = append(errs, l.second.close())
+		l.second = nil
+	}
 	if l.coll != nil {
 		l.coll.Close()
 		l.coll = nil
@@ -254,15 +260,19 @@ func (l *Loader) Close() error {
 }
 
 // set and get access a global variable of the programs.
-func (l *Loader) set(name string, value any) error {
-	if err := l.coll.Variables[name].Set(value); err != nil {
+func (l *Loader) set(name string, value any) error { return set(l.coll, name, value) }
+
+func (l *Loader) get(name string, value any) error { return get(l.coll, name, value) }
+
+func set(coll *ebpf.Collection, name string, value any) error {
+	if err := coll.Variables[name].Set(value); err != nil {
 		return fmt.Errorf("set %s of the BPF programs: %w", name, err)
 	}
 	return nil
 }
 
-func (l *Loader) get(name string, value any) error {
-	if err := l.coll.Variables[name].Get(value); err != nil {
+func get(coll *ebpf.Collection, name string, value any) error {
+	if err := coll.Variables[name].Get(value); err != nil {
 		return fmt.Errorf("get %s of the BPF programs: %w", name, err)
 	}
 	return nil

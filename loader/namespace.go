@@ -131,7 +131,7 @@ func splice(extents []collector.Extent, first int, part []collector.Extent) []co
 // finish is the snapshot of all records added. A user namespace whose maps were
 // written while they were read is left out, which says that the target changed.
 func (r *records) finish() *collector.Snapshot {
-	if l := r.last; l != nil && (r.seen.tasks < len(l.Tasks) || r.seen.pids < len(l.Pids) || r.seen.idr < len(l.IDR)) {
+	if !r.allSeen() {
 		r.part()
 	}
 	if r.last != nil {

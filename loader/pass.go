@@ -182,11 +182,13 @@ func read(it *link.Iter, pause func() (bool, error)) error {
 var past = time.Unix(0, 0)
 
 // drain decodes what is in the ring.
-func (l *Loader) drain(recs *records) error {
-	l.ring.SetDeadline(past)
+func (l *Loader) drain(recs *records) error { return drain(l.ring, recs) }
+
+func drain(ring *ringbuf.Reader, recs *records) error {
+	ring.SetDeadline(past)
 	var rec ringbuf.Record
 	for {
-		err := l.ring.ReadInto(&rec)
+		err := ring.ReadInto(&rec)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			l.seen.Store(int64(recs.tasks))
 			return nil

@@ -126,7 +126,7 @@ func (l *Loader) need(names ...string) error {
 	progs, errs := make([]*ebpf.Program, len(names)), make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
-		all.Go(func() { progs[i], errs[i] = l.loadProgram(name) })
+		all.Go(func() { progs[i], errs[i] = l.loadProgram(name, l.coll.Maps) })
 	}
 	all.Wait()
 	var err error
@@ -160,8 +160,8 @@ func (l *Loader) needTasks() (err error) {
 	return nil
 }
 
-// loadProgram loads one program on the maps of coll.
-func (l *Loader) loadProgram(name string) (*ebpf.Program, error) {
+// loadProgram loads one program on these maps.
+func (l *Loader) loadProgram(name string, maps map[string]*ebpf.Map) (*ebpf.Program, error) {
 	if name == bpf.PidsProgTasks {
 		if err := l.canIterate(); err != nil {
 			return nil, err
@@ -171,7 +171,7 @@ func (l *Loader) loadProgram(name string) (*ebpf.Program, error) {
 	one.Programs = map[string]*ebpf.ProgramSpec{name: l.spec.Programs[name]}
 	one.Variables = nil
 	loaded, err := loadCollection(one.Copy(), ebpf.CollectionOptions{
-		MapReplacements: l.coll.Maps,
+		MapReplacements: maps,
 		// For finding what a program attaches to.
 		Cache: l.types,
 		// Said explicitly, or the types of all modules are read as well.

@@ -4,7 +4,9 @@ package loader
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -27,42 +29,98 @@ const (
 // The namespace cannot go away meanwhile: the pidfd holds the root's pid object,
 // and that its namespace.
 func (l *Loader) walk(ctx context.Context, recs *records) (bool, error) {
-	prog := l.coll.Programs[bpf.PidsProgWalkIdr]
-	if err := l.set(bpf.PidsVarWalk, &bpf.PidsWalk{}); err != nil {
-		return false, err
+	first := &stretch{lane: l.first(), recs: recs}
+	err := first.step(ctx)
+	if err == nil {
+		// What is in the first leaf came with its namespace.
+		err = first.lane.drain(recs)
 	}
-	var at bpf.PidsWalk
+	if err == nil {
+		err = l.walkRest(ctx, first)
+	}
+	var cannot *cannotWalk
+	if errors.As(err, &cannot) {
+		l.walkErr = cannot.why
+		return false, l.drain(recs)
+	}
+	return err == nil, err
+}
+
+// cannotWalk is the error of a kernel whose idrs cannot be walked.
+type cannotWalk struct{ why error }
+
+func (e *cannotWalk) Error() string { return e.why.Error() }
+
+// stretch is a part of an idr that one lane walks.
+type stretch struct {
+	lane *lane
+	recs *records
+
+	mu   sync.Mutex // held while the program runs
+	at   bpf.PidsWalk
+	done bool
+}
+
+// finish walks to the end of the stretch.
+func (s *stretch) finish(ctx context.Context) error {
+	// Only the last step of many can be without progress, and that often.
 	for stuck := 0; stuck < 10_000; stuck++ {
-		status, err := prog.Run(&ebpf.RunOptions{})
-		if err != nil {
-			l.walkErr = explain("run the idr walk", err)
-			return false, nil
+		if s.done {
+			return s.lane.drain(s.recs)
 		}
-		if err := ctx.Err(); err != nil {
-			return false, err
+		before := s.at.Next
+		if err := s.step(ctx); err != nil {
+			return err
 		}
-		before := at
-		if err := l.get(bpf.PidsVarWalk, &at); err != nil {
-			return false, err
-		}
-		if at != before {
+		if s.at.Next != before {
 			stuck = 0
 		}
-		switch status {
-		case walkMore, walkAgain:
-		case walkFull:
-			err = l.drain(recs)
-		case walkDone:
-			return true, l.drain(recs)
-		case walkCannot:
-			l.walkErr = fmt.Errorf("walk the idr: %w: its nodes, or the pid objects in them, are not as expected", ErrUnsupported)
-			return false, l.drain(recs)
-		default:
-			err = fmt.Errorf("walk the idr: unknown status %d", status)
-		}
-		if err != nil {
-			return false, err
-		}
 	}
-	return false, fmt.Errorf("walk the idr: no progress at number %d", at.Next)
+	return fmt.Errorf("walk the idr: no progress at number %d", s.at.Next)
+}
+
+// step runs the program once, and empties the ring if that is full.
+func (s *stretch) step(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	status, err := s.run()
+	if err != nil {
+		return err
+	}
+	switch status {
+	case walkMore, walkAgain, walkDone:
+		return nil
+	case walkFull:
+		return s.lane.drain(s.recs)
+	case walkCannot:
+		return &cannotWalk{fmt.Errorf("walk the idr: %w: its nodes, or the pid objects in them, are not as expected", ErrUnsupported)}
+	}
+	return fmt.Errorf("walk the idr: unknown status %d", status)
+}
+
+func (s *stretch) run() (uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := set(s.lane.coll, bpf.PidsVarWalk, &s.at); err != nil {
+		return 0, err
+	}
+	status, err := s.lane.program.Run(&ebpf.RunOptions{})
+	if err != nil {
+		return 0, &cannotWalk{explain("run the idr walk", err)}
+	}
+	s.done = status == walkDone
+	return status, get(s.lane.coll, bpf.PidsVarWalk, &s.at)
+}
+
+// yield gives up the second half of what is left of a stretch whose numbers go to
+// about last, and says with which number that begins; 0 if it is not worth it.
+func (s *stretch) yield(last uint32) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done || last < s.at.Next+manyNumbers {
+		return 0
+	}
+	s.at.Until = (s.at.Next + (last-s.at.Next)/2) &^ 63
+	return s.at.Until
 }

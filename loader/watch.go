@@ -24,7 +24,7 @@ var watchers = []struct{ program, tracepoint string }{
 func (l *Loader) needWatchers(attach bool) error {
 	for i, w := range watchers {
 		if i == len(l.watchers) {
-			prog, err := l.loadProgram(w.program)
+			prog, err := l.loadProgram(w.program, l.coll.Maps)
 			if err != nil {
 				return err
 			}
