@@ -92,15 +92,26 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 	if l.scope != Container || last < manyNumbers || runtime.GOMAXPROCS(0) < 2 {
 		return first.finish(ctx)
 	}
-	var lastBefore, lastAfter *collector.Snapshot
-	if was.number > first.at.Next && l.second != nil {
-		lastBefore, lastAfter = was.split(l.last)
-		first.at.Until = was.number
-		first.recs.last = lastBefore
+	var number uint32
+	var lastAfter *collector.Snapshot
+	switch {
+	case l.second == nil:
+		// Loading it goes on beside the first.
+	case was.number > first.at.Next && l.last != nil:
+		number, first.at.Until = was.number, was.number
+		var before *collector.Snapshot
+		before, lastAfter = was.split(l.last)
+		if first.recs.last != nil { // nothing has differed yet
+			first.recs.last = before
+		}
+	default:
+		if number = first.yield(last); number == 0 {
+			return first.finish(ctx)
+		}
 	}
 	second := &stretch{}
 	walked := make(chan error, 1)
-	go func() { walked <- l.walkSecond(ctx, first, second, last, was.number, lastAfter) }()
+	go func() { walked <- l.walkSecond(ctx, first, second, last, number, lastAfter) }()
 	err := first.finish(ctx)
 	if secondErr := <-walked; err == nil {
 		err = secondErr
@@ -114,22 +125,23 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 	return nil
 }
 
-// walkSecond walks what the first lane leaves to the second: from number on, where
-// the last pass showed before; if that is nil, from where it is worth it.
+// walkSecond walks what the first lane leaves to the second: from number on, or, if
+// that is 0, from where it is worth it when there is a second lane. before is what
+// the last pass showed there, or nil.
 func (l *Loader) walkSecond(ctx context.Context, first, second *stretch, last, number uint32, before *collector.Snapshot) (err error) {
 	if l.second == nil {
 		// Without it, it only takes longer.
 		if l.second, err = l.openSecond(); err != nil {
 			return nil
 		}
-		if err := set(l.second.coll, bpf.PidsVarTarget, &l.target); err != nil {
-			return err
-		}
 	}
-	if before == nil {
+	if number == 0 {
 		if number = first.yield(last); number == 0 {
 			return nil
 		}
+	}
+	if err := set(l.second.coll, bpf.PidsVarTarget, &l.target); err != nil {
+		return err
 	}
 	if err := set(l.second.coll, bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
 		return err

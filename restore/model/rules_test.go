@@ -773,6 +773,17 @@ func TestRule23aPending(t *testing.T) {
 	}
 }
 
+// Who goes on with SIGHUP and SIGSEGV pending dies by the second.
+func TestFaultFirst(t *testing.T) {
+	m, root := container(t)
+	p := m.fork(root)
+	m.ok(m.Kill(root, p, sigStop))
+	m.ok(m.Kill(root, p, sigHup))
+	m.ok(m.Kill(root, p, 11))
+	m.ok(m.Kill(root, p, sigCont))
+	m.status(root, p, 11)
+}
+
 // An exec ends the other threads, then resets SA_NOCLDWAIT; who is killed by the
 // end of a thread may come before or after.
 func TestExecRace(t *testing.T) {

@@ -112,15 +112,18 @@ func (k *Kernel) getSignal(s pendingSignal) {
 	}
 }
 
-// takePending lets what is pending for p take effect, as far as it can.
+// takePending lets what is pending for p take effect, as far as it can: what
+// faults send before all others, then the lowest number (next_signal).
 func (k *Kernel) takePending(p *process) {
 	if p.blocked || p.stopped {
 		return
 	}
-	for sig := int32(1); sig <= 64 && p.pending != 0; sig++ {
-		if p.pending&bit(sig) != 0 {
-			p.pending &^= bit(sig)
-			k.groupSendSig(p, sig, false)
+	for _, those := range []uint64{faults, ^uint64(0)} {
+		for sig := int32(1); sig <= 64 && p.pending&those != 0; sig++ {
+			if p.pending&those&bit(sig) != 0 {
+				p.pending &^= bit(sig)
+				k.groupSendSig(p, sig, false)
+			}
 		}
 	}
 }
