@@ -148,6 +148,7 @@ func (l *Loader) walkSecond(ctx context.Context, first, second *stretch, last, n
 	}
 	second.lane, second.at.Next = l.second, number
 	second.recs = newRecords(before, first.recs.size)
+	second.recs.shown = first.recs.shown
 	return second.finish(ctx)
 }
 

@@ -107,7 +107,9 @@ func (l *Loader) beginPass(size int) (*records, error) {
 	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
 		return nil, err
 	}
-	return newRecords(l.last, size), nil
+	recs := newRecords(l.last, size)
+	recs.shown = &l.seen
+	return recs, nil
 }
 
 // findRoot finds the root task in a pass.
@@ -190,7 +192,7 @@ func drain(ring *ringbuf.Reader, recs *records) error {
 	for {
 		err := ring.ReadInto(&rec)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			l.seen.Store(int64(recs.tasks))
+			recs.show()
 			return nil
 		}
 		if err != nil {

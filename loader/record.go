@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/pidgraft/pidgraft/collector"
 )
@@ -63,6 +64,17 @@ type records struct {
 	size int // records to make room for
 
 	tasks int // how many were added
+	// shown, if not nil, counts them, of all lanes; told are those that it has.
+	shown *atomic.Int64
+	told  int
+}
+
+// show counts what was added.
+func (r *records) show() {
+	if r.shown != nil {
+		r.shown.Add(int64(r.tasks - r.told))
+		r.told = r.tasks
+	}
 }
 
 // newRecords begins a pass. last may be nil.
