@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pidgraft/pidgraft/internal/vmtest/guest"
 )
 
@@ -116,6 +118,10 @@ func (h *host) boot(ctx context.Context, k kernel, image, initramfs string, acce
 		"-serial", "stdio", "-kernel", image, "-initrd", initramfs,
 		"-append", "console=" + m.console + " panic=-1 loglevel=4 mitigations=off " + k.append}, m.args...)
 	cmd := exec.CommandContext(ctx, "nice", append(append([]string{"-n", "1"}, args...), accel.args...)...)
+	// No guest outlives this program, even if that is killed. The signal is sent
+	// when the thread ends that started it, and Go ends those that a locked
+	// goroutine leaves; here none does.
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		r.err = err

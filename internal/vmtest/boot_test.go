@@ -3,11 +3,18 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // fakeQEMU stands for QEMU: what it does with KVM, and what it does with TCG.
@@ -56,4 +63,82 @@ func TestFallback(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMain is, where the variable is set, what boots a guest: vmtest without
+// packages and kernels.
+func TestMain(m *testing.M) {
+	if os.Getenv("VMTEST_BOOTS") == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := ending(context.Background())
+	defer stop()
+	(&host{}).run(ctx, kernel{name: "fake", arch: runtime.GOARCH}, "image", "initramfs")
+}
+
+// However vmtest ends, or what started it, its guest ends, too.
+func TestNoGuestIsLeft(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, end := range map[string]func(starter, vmtest int) error{
+		"SIGTERM":                 func(_, vmtest int) error { return unix.Kill(vmtest, unix.SIGTERM) },
+		"SIGKILL":                 func(_, vmtest int) error { return unix.Kill(vmtest, unix.SIGKILL) },
+		"its starter is ended":    func(starter, _ int) error { return unix.Kill(starter, unix.SIGTERM) },
+		"the terminal hangs up":   func(_, vmtest int) error { return unix.Kill(vmtest, unix.SIGHUP) },
+		"the keyboard interrupts": func(_, vmtest int) error { return unix.Kill(vmtest, unix.SIGINT) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const boots = `printf 'VMTEST-INIT 6.12\r\n'; echo $$ >"$PIDS/qemu"; exec sleep 60`
+			fakeQEMU(t, boots, boots)
+			dir := t.TempDir()
+			// The shell stays, as go run does.
+			starter := exec.Command("sh", "-c", `"$0" & echo $! >"$PIDS/vmtest"; wait`, self)
+			starter.Env = append(os.Environ(), "VMTEST_BOOTS=1", "PIDS="+dir)
+			if err := starter.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = starter.Wait() }() // by a signal
+			vmtest, qemu := readPID(t, dir+"/vmtest"), readPID(t, dir+"/qemu")
+			fd, err := unix.PidfdOpen(qemu, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			defer func() { _ = starter.Process.Kill() }() // unless it has ended
+			if err := end(starter.Process.Pid, vmtest); err != nil {
+				t.Fatal(err)
+			}
+			ended := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(ended, 20_000)
+			for errors.Is(err, unix.EINTR) {
+				n, err = unix.Poll(ended, 20_000)
+			}
+			if err != nil || n == 0 {
+				t.Errorf("QEMU goes on (%v)", err)
+				if err := unix.Kill(qemu, unix.SIGKILL); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// readPID waits for a number in a file.
+func readPID(t *testing.T, path string) int {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.HasSuffix(string(text), "\n") {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	t.Fatalf("no number in %s", path)
+	return 0
 }

@@ -35,12 +35,22 @@ func main() {
 	flag.BoolVar(&r.tcg, "tcg", false, "do not use KVM")
 	flag.Parse()
 	r.patterns = flag.Args()
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, stop := ending(context.Background())
 	defer stop()
 	if err := r.do(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "vmtest:", err)
 		os.Exit(1)
 	}
+}
+
+// ending gives a context that is over when somebody ends this program, or what
+// started it: go run, which make ends and not what it runs, ends without a word
+// to that.
+func ending(ctx context.Context) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	// The error is that of a wrong signal number.
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0)
+	return ctx, stop
 }
 
 // run is what was asked for.
