@@ -62,7 +62,14 @@ var bpfProbes = []probe{
 		try: tryPrograms(loader.Container),
 	}, {
 		name: "programs-subtree", title: "the programs that look at a subtree",
-		bpf: true, needs: []string{"programs-container", "iter-task"}, try: tryPrograms(loader.Subtree),
+		bpf: true, needs: []string{"programs-container", "iter-task"},
+		try: tryPrograms(loader.Subtree),
+	}, {
+		name: "programs-audit", title: "the programs that tell of events",
+		bpf: true, lockdown: true, needs: []string{"programs-subtree"}, try: tryFollow(loader.AutoSource),
+	}, {
+		name: "programs-audit-fentry", title: "these, by trampolines",
+		bpf: true, lockdown: true, needs: []string{"programs-audit", "fentry"}, try: tryFollow(loader.Fentry),
 	},
 }
 
@@ -239,5 +246,13 @@ func tryPrograms(scope loader.Scope) func(*Doctor, context.Context) (string, err
 			return "but cannot account for every number: " + short(walk), nil
 		}
 		return "", err
+	}
+}
+
+// tryFollow: the auditor's programs are others than those that dump, and read
+// memory in their own ways.
+func tryFollow(source loader.Source) func(*Doctor, context.Context) (string, error) {
+	return func(d *Doctor, _ context.Context) (string, error) {
+		return "", loader.TryFollow(source, d.opts.Types)
 	}
 }

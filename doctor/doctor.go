@@ -66,8 +66,8 @@ var jobs = []job{
 	{name: "restore", title: "restore in a new pid namespace", needs: []string{"rebuild"}},
 	{name: "restore-nested-users", title: "restore nested user namespaces", needs: []string{"rebuild", "user-namespaces"}},
 	{name: "restore-in-place", title: "restore in this pid namespace", needs: []string{"rebuild", "set-tid-here"}},
-	{name: "audit", title: "watch all pid objects", needs: []string{"programs-subtree"}},
-	{name: "audit-fentry", title: "watch them at no cost to system calls", needs: []string{"programs-subtree", "fentry"}},
+	{name: "audit", title: "watch all pid objects", needs: []string{"programs-audit"}},
+	{name: "audit-fentry", title: "watch them at no cost to system calls", needs: []string{"programs-audit-fentry"}},
 }
 
 // MainJobs are those without which pidgraft is of no use on a machine.

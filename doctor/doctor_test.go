@@ -102,6 +102,12 @@ func TestRoot(t *testing.T) {
 		}
 		t.Logf("%-18s %s %s %s", c.Name, c.State, c.Reason, c.Detail)
 	}
+	for name, opts := range map[string]loader.StreamOptions{"audit": {}, "audit-fentry": {Source: loader.Fentry}} {
+		err := follow(t, opts)
+		if j := r.Job(name); j == nil || j.Can != (err == nil) {
+			t.Errorf("%s: %+v, and it comes to %v", name, j, err)
+		}
+	}
 	_, err := os.Stat("/proc/sys/kernel/ns_last_pid")
 	if yes := r.check(t, "id-cursor").State == Yes; yes != (err == nil) {
 		t.Errorf("id-cursor: %v, ns_last_pid: %v", yes, err)
@@ -116,6 +122,21 @@ func TestRoot(t *testing.T) {
 			}
 		}
 	}
+}
+
+// follow does what an audit of the machine begins with.
+func follow(t *testing.T, opts loader.StreamOptions) error {
+	t.Helper()
+	l, err := loader.Open(loader.Target{Scope: loader.Machine, Unwatched: true})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	s, err := l.Follow(opts)
+	if err != nil {
+		return err
+	}
+	return s.Close()
 }
 
 // Nothing stays: no descriptor, no child, no cgroup.

@@ -94,7 +94,11 @@ func lockedDown() failure {
 	if privilege.Lockdown() == "" {
 		detail = "the helper is forbidden, as by lockdown=confidentiality"
 	}
-	return failure{Lockdown, detail, "Boot without lockdown=confidentiality, or a kernel from 6.2 on."}
+	remedy := "Boot without lockdown=confidentiality"
+	if !hasCast() {
+		remedy += ", or a kernel from 6.2 on"
+	}
+	return failure{Lockdown, detail, remedy + "."}
 }
 
 func filtered(err error) failure {

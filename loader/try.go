@@ -2,6 +2,11 @@
 
 package loader
 
+import (
+	"errors"
+	"os"
+)
+
 // Try loads and attaches what looking at a target of a scope other than Auto
 // takes, looks at nothing, and takes it away again. walk is as WalkError says.
 //
@@ -18,4 +23,20 @@ func Try(scope Scope, types *Types) (walk, err error) {
 		}
 	}
 	return l.walkErr, nil
+}
+
+// TryFollow follows the machine by a source, and ends that at once.
+//
+// Errors: those of Try.
+func TryFollow(source Source, types *Types) error {
+	l, err := Open(Target{Scope: Machine, Unwatched: true, Types: types})
+	if err != nil {
+		return err
+	}
+	// Nothing is read: the least room will do.
+	s, err := l.Follow(StreamOptions{Source: source, Types: types, RingBytes: uint32(os.Getpagesize())})
+	if err == nil {
+		err = s.Close()
+	}
+	return errors.Join(err, l.Close())
 }
