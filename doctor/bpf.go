@@ -66,7 +66,7 @@ var bpfProbes = []probe{
 		try: tryPrograms(loader.Subtree),
 	}, {
 		name: "programs-audit", title: "the programs that tell of events",
-		bpf: true, lockdown: true, needs: []string{"programs-subtree"}, try: tryFollow(loader.AutoSource),
+		bpf: true, lockdown: true, needs: []string{"programs-subtree"}, try: tryFollow(loader.Tracepoints),
 	}, {
 		name: "programs-audit-fentry", title: "these, by trampolines",
 		bpf: true, lockdown: true, needs: []string{"programs-audit", "fentry"}, try: tryFollow(loader.Fentry),
@@ -241,7 +241,7 @@ func tryLSM(d *Doctor, _ context.Context) (string, error) {
 
 func tryPrograms(scope loader.Scope) func(*Doctor, context.Context) (string, error) {
 	return func(d *Doctor, _ context.Context) (string, error) {
-		walk, err := loader.Try(scope, d.opts.Types)
+		walk, err := loader.Try(scope, d.opts.Types, d.types)
 		if err == nil && walk != nil {
 			return "but cannot account for every number: " + short(walk), nil
 		}
@@ -253,6 +253,6 @@ func tryPrograms(scope loader.Scope) func(*Doctor, context.Context) (string, err
 // memory in their own ways.
 func tryFollow(source loader.Source) func(*Doctor, context.Context) (string, error) {
 	return func(d *Doctor, _ context.Context) (string, error) {
-		return "", loader.TryFollow(source, d.opts.Types)
+		return "", loader.TryFollow(source, d.opts.Types, d.types)
 	}
 }

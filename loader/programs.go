@@ -100,7 +100,9 @@ func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
 		l.coll, err = loadMaps(l.spec)
 		made <- err
 	}()
-	l.types = btf.NewCache()
+	if l.types == nil {
+		l.types = btf.NewCache()
+	}
 	l.kernel, err = kernelTypes(l.spec, types, l.types)
 	if mapsErr := <-made; err == nil {
 		err = mapsErr
