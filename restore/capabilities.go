@@ -89,7 +89,7 @@ func needsOf(f *forest.Forest, p *plan.Plan, a int, op *plan.Op, add func(privil
 			add(unix.CAP_SETPCAP, owners)
 		}
 	case plan.JoinPID, plan.JoinUser:
-		if int(op.Via) != a && !keeps(&p.Actors[op.Via]) {
+		if int(op.Via) != a && !kept(p, op) {
 			add(unix.CAP_SYS_PTRACE, "tasks enter namespaces of others")
 		}
 	case plan.Kill:
@@ -149,8 +149,13 @@ func reboots(f *forest.Forest, p *plan.Plan) bool {
 	return false
 }
 
-func keeps(a *plan.Actor) bool {
-	return slices.ContainsFunc(a.Ops, func(op plan.Op) bool { return op.Code == plan.Keep })
+// kept reports whether a join finds what its namespaces' owner kept: it waits for
+// that. What does not may find the pidfd alone, by which only those may enter who
+// could trace (validate_nsset, kernel/nsproxy.c).
+func kept(p *plan.Plan, join *plan.Op) bool {
+	return slices.ContainsFunc(join.After, func(r plan.Ref) bool {
+		return r.Actor == join.Via && p.Actors[r.Actor].Ops[r.Op].Code == plan.Keep
+	})
 }
 
 func changesIDs(a *plan.Actor) bool {

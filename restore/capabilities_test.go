@@ -40,6 +40,15 @@ var needy = map[string]func(*script){
 		s.do("init", plan.Op{Code: plan.JoinPID, Via: plan.Init})
 		s.hold("init")
 	},
+	"join before it keeps": func(s *script) {
+		s.clone("init", "n", plan.NewPID|plan.Pidfd, 1, 10)
+		joined := s.do("init", plan.Op{Code: plan.JoinPID, Via: s.actor("n")})
+		s.do("n", plan.Op{Code: plan.Keep}, joined)
+		s.clone("init", "e", 0, 2, 20)
+		s.hold("n", "e")
+		s.do("init", plan.Op{Code: plan.JoinPID, Via: plan.Init})
+		s.hold("init")
+	},
 	"kept": func(s *script) {
 		sandbox(s, 0)
 		kept := s.do("u", plan.Op{Code: plan.Keep})
