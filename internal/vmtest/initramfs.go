@@ -100,7 +100,8 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 		return err
 	}
 	for name, pkg := range map[string]string{"init": "./internal/vmtest/init", "pidgraft": "./cmd/pidgraft"} {
-		if _, err := i.goTool(ctx, "build", "-ldflags=-s -w", "-o", i.built(name), pkg); err != nil {
+		// Lean, as it is installed: it starts in half the time.
+		if _, err := i.goTool(ctx, "build", "-ldflags=-s -w", "-tags=lean", "-o", i.built(name), pkg); err != nil {
 			return err
 		}
 	}
