@@ -272,10 +272,11 @@ func TestRules(t *testing.T) {
 		"tail length":         {grow(tail, 8), "8 bytes more"},
 		"original's task":     {insert(tasks, rec(103)), "must not be skipped"},
 		"required unknown":    {insert(tasks, rec(8500|required)), "unknown (type 8500, required)"},
+		"exit ids to skip":    {insert(tail, rec(typeFirstExitIDs, make([]byte, 8)...)), "never released"},
 		"exit ids of nobody":  {insert(tail, rec(typeExitIDs, make([]byte, 8)...)), "it has no tasks"},
 		"exit ids ghost":      {insert(tail, rec(typeExitIDs, append([]byte{1, 0, 0, 0, 0, 0, 0, 0, 9}, make([]byte, 19+4)...)...)), "no task of the forest"},
-		"exit ids short":      {insert(tail, rec(typeExitIDs, append([]byte{2}, make([]byte, 31)...)...)), "EXIT_IDS (type 8010)"},
-		"exit ids reserved":   {insert(tail, rec(typeExitIDs, 1, 0, 0, 0, 1, 0, 0, 0)), "EXIT_IDS (type 8010)"},
+		"exit ids short":      {insert(tail, rec(typeExitIDs, append([]byte{2}, make([]byte, 31)...)...)), "EXIT_IDS (type 8010, required)"},
+		"exit ids reserved":   {insert(tail, rec(typeExitIDs, 1, 0, 0, 0, 1, 0, 0, 0)), "EXIT_IDS (type 8010, required)"},
 		"length 7":            {set(tool, 4, 7), "less than its head's"},
 		"length odd":          {set(tool, 4, 23), "not a multiple of 8"},
 	} {

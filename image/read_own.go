@@ -42,6 +42,9 @@ func (d *Decoder) own() {
 		case !known:
 			r.fail("this version does not know it, and it must not be skipped: a newer version wrote it")
 			continue
+		case r.typ == typeFirstExitIDs:
+			r.fail("a version that was never released wrote it, as one that may be skipped, which loses ids: dump again")
+			continue
 		}
 		for sections[i].optional && sections[i].typ != r.typ {
 			i++

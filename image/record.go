@@ -27,7 +27,8 @@ const (
 	typeTasks         = 8007
 	typeReferences    = 8008
 	typeOrigins       = 8009
-	typeExitIDs       = 8010
+	typeExitIDs       = 8010 | required
+	typeFirstExitIDs  = 8010 // as it was for a day, in no release: refused
 	typePackedTasks   = 8011 | required
 
 	typeTail  = 9001
@@ -44,7 +45,8 @@ var recordNames = map[uint32]string{
 	typePids: "PIDS", typeTree: "TREE", typeTool: "TOOL", typeCut: "CUT",
 	typeInexact: "INEXACT", typeUserNamespace: "USER_NAMESPACES",
 	typeNamespace: "NAMESPACES", typePidNamespace: "PID_NAMESPACES",
-	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeExitIDs: "EXIT_IDS", typePackedTasks: "PACKED_TASKS",
+	typeTasks: "TASKS", typeReferences: "REFERENCES", typeOrigins: "ORIGINS", typeExitIDs: "EXIT_IDS",
+	typeFirstExitIDs: "EXIT_IDS", typePackedTasks: "PACKED_TASKS",
 	typeTail: "TAIL", typeError: "ERROR",
 }
 
