@@ -23,8 +23,8 @@ VERSION ?=
 LDFLAGS := $(if $(VERSION),-ldflags '-X main.release=$(VERSION)')
 
 # Without cgo it needs no library, and is up 0.4 ms sooner.
-# What serves metrics and sends OTLP takes as long to start as all the rest: it is
-# in a second program, which the first becomes for audit --listen and --otlp.
+# What serves metrics, sends OTLP and reads CRIU's images takes as long to start as
+# all the rest: it is in a second program, which the first becomes or asks.
 build: ## build ./pidgraft and ./pidgraft-audit
 	CGO_ENABLED=0 go build $(LDFLAGS) -tags lean -o pidgraft ./cmd/pidgraft
 	CGO_ENABLED=0 go build $(LDFLAGS) -o pidgraft-audit ./cmd/pidgraft

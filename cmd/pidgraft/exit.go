@@ -13,7 +13,6 @@ import (
 	"github.com/pidgraft/pidgraft/collector"
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
-	"github.com/pidgraft/pidgraft/image/criu"
 	"github.com/pidgraft/pidgraft/loader"
 	"github.com/pidgraft/pidgraft/restore"
 )
@@ -76,6 +75,15 @@ func (e lossError) Error() string { return e.what + "\n" + strings.Join(e.lost, 
 // errNoProgram is a part of pidgraft that is not installed.
 var errNoProgram = errors.New("a program is missing")
 
+// checkpointError is what the program that reads checkpoints of CRIU said of one,
+// if that is not this program.
+type checkpointError struct {
+	said string
+	code int // it ended with
+}
+
+func (e checkpointError) Error() string { return e.said }
+
 // endedError is a target that was there and is gone.
 type endedError struct{ error }
 
@@ -84,6 +92,7 @@ func (e endedError) Unwrap() error { return e.error }
 // exitCode sorts errors into exit codes.
 func exitCode(err error) int {
 	var code silent
+	var checkpoint checkpointError
 	switch {
 	case err == nil:
 		return exitDone
@@ -101,12 +110,13 @@ func exitCode(err error) int {
 	case errors.As(err, new(*restore.CannotRunError)), isAny(err, errNoProgram, fs.ErrPermission,
 		loader.ErrNotPermitted, loader.ErrNoBTF, loader.ErrUnsupported, loader.ErrNotVisible):
 		return exitCannotRun
-	case isAny(err, image.ErrTruncated, criu.ErrTruncated, collector.ErrChanged),
-		errors.As(err, new(*image.AbortedError)):
+	case errors.As(err, &checkpoint):
+		return checkpoint.code
+	case isAny(err, image.ErrTruncated, collector.ErrChanged), errors.As(err, new(*image.AbortedError)), isCheckpointTruncated(err):
 		return exitIncomplete
 	case errors.As(err, new(refusedError)), errors.As(err, new(lossError)), errors.As(err, new(*restore.TakenError)),
-		isAny(err, collector.ErrRefused, criu.ErrRoot),
-		errors.As(err, new(*image.Error)), errors.As(err, new(*criu.Error)), errors.As(err, new(*forest.Invalid)):
+		errors.Is(err, collector.ErrRefused), isCheckpointRefused(err),
+		errors.As(err, new(*image.Error)), errors.As(err, new(*forest.Invalid)):
 		return exitRefused
 	}
 	return exitIncomplete
@@ -139,7 +149,7 @@ func hint(cmd *cobra.Command, err error) string {
 		return "To write an image all the same, marked as such: --inexact."
 	case errors.As(err, new(*restore.TakenError)):
 		return "Restore into a new pid namespace, or take other numbers: --pids=any."
-	case isAny(err, image.ErrTruncated, criu.ErrTruncated), errors.As(err, new(*image.AbortedError)):
+	case errors.Is(err, image.ErrTruncated), errors.As(err, new(*image.AbortedError)), isCheckpointTruncated(err):
 		return "There is nothing in it to restore: dump again."
 	}
 	return missing(cmd, err)

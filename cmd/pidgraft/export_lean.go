@@ -16,8 +16,9 @@ import (
 	"github.com/pidgraft/pidgraft/audit/record"
 )
 
-// auditProgram is pidgraft with what serves and sends linked in. That takes as
-// long to start as all the rest, which a dump should not have to wait for.
+// auditProgram is pidgraft with what serves, sends and reads CRIU's images linked
+// in. That takes as long to start as all the rest, which a dump should not have
+// to wait for.
 const auditProgram = "pidgraft-audit"
 
 // export is nobody who is told: whoever is to be, another program tells.
@@ -29,16 +30,30 @@ func (a *auditing) beginExport() (*export, error) {
 	if a.listen == "" && a.otlp == "" {
 		return nil, nil
 	}
+	return nil, becomeAuditProgram("--listen and --otlp take")
+}
+
+// auditProgramPath is where it is: beside this one.
+func auditProgramPath() (string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	path := filepath.Join(filepath.Dir(self), auditProgram)
+	return filepath.Join(filepath.Dir(self), auditProgram), nil
+}
+
+// becomeAuditProgram goes on as that, which what says takes; it comes back only
+// with an error.
+func becomeAuditProgram(what string) error {
+	path, err := auditProgramPath()
+	if err != nil {
+		return err
+	}
 	err = syscall.Exec(path, os.Args, os.Environ())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: --listen and --otlp take %s, which make build makes, too", errNoProgram, path)
+		return fmt.Errorf("%w: %s %s, which make build makes, too", errNoProgram, what, path)
 	}
-	return nil, fmt.Errorf("%s: %w", path, err)
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 func (e *export) record(*record.Record)        {}

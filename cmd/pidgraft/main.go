@@ -40,8 +40,15 @@ func deferGC() {
 	}, struct{}{})
 }
 
+// readForAnother is how one of the two programs asks the other to read a
+// checkpoint of CRIU: see readElsewhere.
+const readForAnother = "--read-checkpoint"
+
 // run carries out one command line and returns the exit code.
 func run(args []string) int {
+	if code, is := readsForAnother(args); is {
+		return code
+	}
 	root := rootCommand()
 	root.SetArgs(args)
 	// What fails before a command begins is how it was called.

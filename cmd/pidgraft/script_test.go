@@ -25,8 +25,11 @@ import (
 	"github.com/pidgraft/pidgraft/restore"
 )
 
+// auditName is auditProgram, which only the lean program knows.
+const auditName = "pidgraft-audit"
+
 func TestMain(m *testing.M) {
-	testscript.Main(leak.Checked(m, churn.Close, testforest.Close), map[string]func(){"pidgraft": main})
+	testscript.Main(leak.Checked(m, churn.Close, testforest.Close), map[string]func(){"pidgraft": main, auditName: main})
 }
 
 // scripts are all of them, with -short only those that ask something of the machine.

@@ -21,7 +21,7 @@ import (
 	"github.com/pidgraft/pidgraft/collector"
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
-	"github.com/pidgraft/pidgraft/image/criu"
+	"github.com/pidgraft/pidgraft/image/criu/packing"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
@@ -196,16 +196,16 @@ func (s source) readAnyImage() (f *forest.Forest, criusOwn bool, err error) {
 		}
 	}()
 	if info, err := in.Stat(); err == nil && info.IsDir() {
-		f, err = readCRIUDirectory(in.Name())
+		f, err = readCheckpointDirectory(in.Name())
 		return f, true, s.errorOf(err)
 	}
-	packing, r := criu.Sniff(through)
-	if packing != criu.NotArchive {
+	pack, r := packing.Sniff(through)
+	if pack != packing.NotArchive {
 		// Memory in an archive need not be read to be skipped.
 		if _, err := in.Seek(0, io.SeekStart); err == nil {
 			r = in
 		}
-		f, err = criu.ReadArchive(r, packing)
+		f, err = readCheckpointArchive(r, pack)
 		return f, true, s.errorOf(err)
 	}
 	d := image.NewDecoder(r)
@@ -222,16 +222,6 @@ func (s source) errorOf(err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", s, err)
-}
-
-// readCRIUDirectory reads images of CRIU. A link in there does not lead out.
-func readCRIUDirectory(dir string) (*forest.Forest, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	return criu.Read(root.FS())
 }
 
 // pid is N of pid:N.

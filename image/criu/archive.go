@@ -4,9 +4,6 @@ package criu
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/image/criu/packing"
 )
 
 // checkpointDir is where an archive of the kubelet, CRI-O and Podman has the
@@ -27,82 +23,19 @@ const checkpointDir = "checkpoint"
 // maxDirs is in how many directories of an archive images may be.
 const maxDirs = 16
 
-// maxWindow bounds the memory that unpacking takes, whatever a zstd frame asks
-// for. Podman's have 8 MiB.
-const maxWindow = 64 << 20
-
 // maxPadding is how long an archive may go on after its last member.
 const maxPadding = 1 << 20
-
-// Packing is how an archive is compressed.
-type Packing uint8
-
-const (
-	NotArchive Packing = iota
-	Plain
-	Gzip
-	Zstd
-)
-
-const tarBlock = 512
-
-// Sniff says whether a stream is an archive, which an image of pidgraft, also a
-// compressed one, is not. The reader that it returns has the whole stream.
-func Sniff(r io.Reader) (Packing, io.Reader) {
-	br := bufio.NewReaderSize(r, 1<<16)
-	head, _ := br.Peek(tarBlock) // an error comes again with the next read
-	switch {
-	case isTar(head):
-		return Plain, br
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return Gzip, br
-	case !bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return NotArchive, br
-	}
-	// What it takes to unpack the first bytes is kept to be read again.
-	const most = 1 << 20
-	var seen bytes.Buffer
-	is := NotArchive
-	if z, err := newZstd(io.TeeReader(io.LimitReader(br, most), &seen)); err == nil {
-		first := make([]byte, tarBlock)
-		if _, err := io.ReadFull(z, first); err == nil && isTar(first) {
-			is = Zstd
-		}
-		z.Close()
-	}
-	return is, io.MultiReader(&seen, br)
-}
-
-// isTar looks for the magic that POSIX and GNU write.
-func isTar(head []byte) bool {
-	const at = 257
-	return len(head) >= tarBlock && bytes.Equal(head[at:at+5], []byte("ustar"))
-}
-
-func newZstd(r io.Reader) (*zstd.Decoder, error) {
-	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-}
 
 // ReadArchive makes a forest of the images in a checkpoint archive: a tar with
 // them in "checkpoint", or in whatever one directory. Its errors are *Error. It
 // reads on beyond what it needs, pages of memory included, which it skips.
-func ReadArchive(r io.Reader, p Packing) (*forest.Forest, error) {
-	switch p {
-	case Gzip:
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return nil, archiveError(err)
-		}
-		defer z.Close()
-		r = z
-	case Zstd:
-		z, err := newZstd(r)
-		if err != nil {
-			return nil, archiveError(err)
-		}
-		defer z.Close()
-		r = z
+func ReadArchive(r io.Reader, p packing.Packing) (*forest.Forest, error) {
+	u, err := p.Unpack(r)
+	if err != nil {
+		return nil, archiveError(err)
 	}
+	defer u.Close()
+	r = u
 	sets := map[string]*set{}
 	t := tar.NewReader(r)
 	for {
@@ -117,7 +50,7 @@ func ReadArchive(r io.Reader, p Packing) (*forest.Forest, error) {
 			return nil, err
 		}
 	}
-	if p == Gzip || p == Zstd {
+	if p == packing.Gzip || p == packing.Zstd {
 		// What it was packed into ends soon after, with a checksum.
 		if _, err := io.CopyN(io.Discard, r, maxPadding); err == nil {
 			return nil, &Error{Err: fmt.Errorf("it goes on for more than %d KiB after its end", maxPadding>>10)}

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -18,7 +17,7 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/forest/foresttest"
-	"github.com/pidgraft/pidgraft/image"
+	"github.com/pidgraft/pidgraft/image/criu/packing"
 )
 
 // member is one of an archive; a directory if its name ends in a slash.
@@ -115,51 +114,32 @@ func TestArchive(t *testing.T) {
 	files := written(t, f)
 	for name, members := range layouts(t, files) {
 		plain := archive(t, members...)
-		for packing, b := range map[Packing][]byte{Plain: plain, Gzip: gzipped(t, plain), Zstd: zstandard(t, plain)} {
-			p, r := Sniff(iotest.HalfReader(bytes.NewReader(b)))
-			if p != packing {
-				t.Errorf("%s: packing %d is taken for %d", name, packing, p)
+		for with, b := range map[packing.Packing][]byte{packing.Plain: plain, packing.Gzip: gzipped(t, plain), packing.Zstd: zstandard(t, plain)} {
+			p, r := packing.Sniff(iotest.HalfReader(bytes.NewReader(b)))
+			if p != with {
+				t.Errorf("%s: packing %d is taken for %d", name, with, p)
 			}
 			g, err := ReadArchive(r, p)
 			if err != nil {
-				t.Errorf("%s, packing %d: %v", name, packing, err)
+				t.Errorf("%s, packing %d: %v", name, with, err)
 				continue
 			}
 			if d := forest.Diff(f, g, forest.DiffOptions{LiveIDs: true}); len(d) > 0 {
-				t.Errorf("%s, packing %d: %v", name, packing, d)
+				t.Errorf("%s, packing %d: %v", name, with, d)
 			}
 			// A part of it is none, and not a smaller one: what is cut between two
 			// members lacks a file.
 			for _, cut := range []int{100, 511, len(b) / 4, len(b) / 2, len(b) - 1} {
-				if packing == Plain && cut == len(b)-1 {
+				if with == packing.Plain && cut == len(b)-1 {
 					continue // a tar ends with zeros, and they are not needed
 				}
-				_, err := ReadArchive(bytes.NewReader(b[:min(cut, len(b)-1)]), packing)
+				_, err := ReadArchive(bytes.NewReader(b[:min(cut, len(b)-1)]), with)
 				var e *Error
 				if !errors.As(err, &e) || !errors.Is(err, ErrTruncated) &&
 					!strings.Contains(err.Error(), "no pstree.img") && !strings.Contains(err.Error(), "it is missing") {
-					t.Errorf("%s, packing %d, cut at %d of %d: %v", name, packing, cut, len(b), err)
+					t.Errorf("%s, packing %d, cut at %d of %d: %v", name, with, cut, len(b), err)
 				}
 			}
-		}
-	}
-}
-
-// TestSniff: an image of pidgraft is no archive, compressed or not, and whatever
-// was looked at is still there.
-func TestSniff(t *testing.T) {
-	var plain, packed bytes.Buffer
-	if err := errors.Join(image.Write(&plain, foresttest.Sample()), image.WriteCompressed(&packed, foresttest.Sample())); err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range map[string][]byte{
-		"nothing": nil, "a byte": {0x28}, "an image": plain.Bytes(), "compressed": packed.Bytes(), "words": []byte("These are words."),
-		"half a frame": packed.Bytes()[:packed.Len()/2], "a frame of words": zstandard(t, []byte("words")), "zeros": make([]byte, 4096),
-	} {
-		p, r := Sniff(bytes.NewReader(b))
-		rest, err := io.ReadAll(r)
-		if p != NotArchive || err != nil || !bytes.Equal(rest, b) {
-			t.Errorf("%s: packing %d, %d of %d bytes are left, %v", name, p, len(rest), len(b), err)
 		}
 	}
 }
@@ -182,7 +162,7 @@ func TestArchiveRefused(t *testing.T) {
 		"many":     {many, "more than 16 directories"},
 		"no core":  {under("checkpoint/", files[:2]), "CRIU image checkpoint/core-1.img: it is missing, and pstree.img has process 1"},
 	} {
-		_, err := ReadArchive(bytes.NewReader(archive(t, c.members...)), Plain)
+		_, err := ReadArchive(bytes.NewReader(archive(t, c.members...)), packing.Plain)
 		var e *Error
 		if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant: %s", name, err, c.want)

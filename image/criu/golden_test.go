@@ -15,6 +15,7 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/forest/foresttest"
+	"github.com/pidgraft/pidgraft/image/criu/packing"
 )
 
 var update = flag.Bool("update", false, "write the golden directories and the seeds of the fuzzers anew")
@@ -166,7 +167,7 @@ func TestSeeds(t *testing.T) {
 // forest that was read is written without loss.
 func FuzzReadArchive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, r := Sniff(bytes.NewReader(b))
+		p, r := packing.Sniff(bytes.NewReader(b))
 		g, err := ReadArchive(r, p)
 		roundIfRead(t, g, err)
 	})

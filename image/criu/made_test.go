@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/image/criu/packing"
 	"github.com/pidgraft/pidgraft/internal/require"
 )
 
@@ -23,8 +24,8 @@ func made(t *testing.T, name string) *forest.Forest {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	packing, r := Sniff(in)
-	f, err := ReadArchive(r, packing)
+	p, r := packing.Sniff(in)
+	f, err := ReadArchive(r, p)
 	if err != nil {
 		t.Fatal(err)
 	}
