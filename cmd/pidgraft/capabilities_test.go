@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -82,7 +83,7 @@ func (u *unprivileged) run(uid int, capabilities []string, args ...string) (int,
 		set += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
 	}
 	cmd := exec.Command("setpriv", append([]string{"--reuid=" + id, "--regid=" + id, "--clear-groups",
-		"--inh-caps=" + set, "--ambient-caps=" + set, "--bounding-set=" + set, u.path("pidgraft")}, args...)...)
+		"--inh-caps=" + set, "--ambient-caps=" + set, "--bounding-set=" + set}, u.command(args)...)...)
 	cmd.Dir = u.dir
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -90,6 +91,15 @@ func (u *unprivileged) run(uid int, capabilities []string, args ...string) (int,
 		u.t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), said.String()
+}
+
+// command is pidgraft with arguments, and for one that stays with an end.
+func (u *unprivileged) command(args []string) []string {
+	command := append([]string{u.path("pidgraft")}, args...)
+	if args[0] == "audit" {
+		command = append([]string{"timeout", "--preserve-status", "--signal=TERM", "3"}, command...)
+	}
+	return command
 }
 
 // Each subcommand runs with exactly the capabilities that docs/capabilities.md
@@ -138,6 +148,11 @@ func TestMinimumCapabilities(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	number, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", held.Root()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inode := strconv.FormatUint(number, 10)
 	image := u.image(plain, "plain.img")
 	restore := []string{"restore", "-d", "--pidfile", u.path("pid")}
 
@@ -183,6 +198,15 @@ func TestMinimumCapabilities(t *testing.T) {
 		{"restore user namespaces of a user as root", 0,
 			slices.Concat(rebuild, []string{"CAP_SYS_PTRACE", "CAP_SETPCAP"}),
 			slices.Concat(restore, []string{u.path("foreign.img")})},
+		{"check", nobody, look, []string{"check", "--for", "100ms", "--fail-on", "critical"}},
+		{"check another's", nobody, slices.Concat(look, []string{"CAP_SYS_PTRACE"}),
+			[]string{"check", "--for", "100ms", "--pid", strconv.Itoa(held.Root())}},
+		{"check a namespace", nobody, slices.Concat(look, []string{"CAP_SYS_PTRACE"}),
+			[]string{"check", "--for", "100ms", "--ns", inode}},
+		{"audit", nobody, look, []string{"audit", "--no-events", "--state", u.path("births")}},
+		{"audit that serves", nobody, look, []string{"audit", "--no-events", "--listen", "127.0.0.1:0"}},
+		{"audit another's", nobody, slices.Concat(look, []string{"CAP_SYS_PTRACE"}),
+			[]string{"audit", "--pid", strconv.Itoa(held.Root())}},
 		{"doctor", nobody, rebuild, []string{"doctor"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,7 +4,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -21,6 +23,7 @@ func ofContainer(id string, own uint64) (uint64, error) {
 		return 0, usageError{fmt.Errorf("--container %q: at least %d characters of an id are wanted", id, shortest)}
 	}
 	found := candidates{}
+	var hidden unseen
 	err := eachProcess(func(pid int) bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 		if err != nil {
@@ -31,6 +34,9 @@ func ofContainer(id string, own uint64) (uint64, error) {
 			return false
 		}
 		is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		if errors.Is(err, fs.ErrPermission) {
+			hidden++
+		}
 		if err != nil || is == own {
 			return false
 		}
@@ -40,7 +46,11 @@ func ofContainer(id string, own uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return found.choose(id)
+	inode, err := found.choose(id)
+	if len(found) == 0 {
+		err = hidden.or(err)
+	}
+	return inode, err
 }
 
 // How well a container fits an argument.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pidgraft/pidgraft/audit"
+	"github.com/pidgraft/pidgraft/internal/privilege"
 	"github.com/pidgraft/pidgraft/loader"
 )
 
@@ -195,10 +196,35 @@ func closest(all []lineage) uint64 {
 
 func inodeOf(path string) (uint64, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+	err := unix.Stat(path, &st)
+	switch {
+	case err == nil:
+		return st.Ino, nil
+	case errors.Is(err, fs.ErrPermission) && strings.HasPrefix(path, "/proc/") && !privilege.Effective().Has(unix.CAP_SYS_PTRACE):
+		return 0, fmt.Errorf("%w: to see the namespaces of another user's process takes CAP_SYS_PTRACE, which this one lacks",
+			&fs.PathError{Op: "stat", Path: path, Err: err})
 	}
-	return st.Ino, nil
+	return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+}
+
+// unseen counts processes of which the namespace could not be seen.
+type unseen int
+
+// in reports whether a process lives in a pid namespace.
+func (u *unseen) in(pid int, inode uint64) bool {
+	is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	if errors.Is(err, fs.ErrPermission) {
+		*u++
+	}
+	return err == nil && is == inode
+}
+
+// or is err, unless it may be wrong as not all could be seen.
+func (u unseen) or(err error) error {
+	if u == 0 {
+		return err
+	}
+	return fmt.Errorf("%v; but of %d processes the namespace cannot be seen, which takes CAP_SYS_PTRACE: %w", err, int(u), fs.ErrPermission)
 }
 
 // parseNamespace reads what --ns takes.
@@ -235,8 +261,9 @@ func eachProcess(do func(pid int) (enough bool)) error {
 // initOf is the number here of the init of a pid namespace.
 func initOf(inode uint64) (int, error) {
 	found, tasks := 0, 0
+	var hidden unseen
 	err := eachProcess(func(pid int) bool {
-		if is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid)); err != nil || is != inode {
+		if !hidden.in(pid, inode) {
 			return false
 		}
 		tasks++
@@ -251,7 +278,7 @@ func initOf(inode uint64) (int, error) {
 	case found == 0 && tasks > 0:
 		return 0, fmt.Errorf("pid namespace %d: %w: it has tasks, and its init has ended", inode, loader.ErrNoProcess)
 	case found == 0:
-		return 0, fmt.Errorf("pid namespace %d: %w: no process that can be seen from here lives in it", inode, loader.ErrNoProcess)
+		return 0, hidden.or(fmt.Errorf("pid namespace %d: %w: no process that can be seen from here lives in it", inode, loader.ErrNoProcess))
 	}
 	return found, nil
 }
@@ -262,8 +289,9 @@ func numberOf(nr int, inode uint64) (int, error) {
 		return initOf(inode)
 	}
 	found := 0
+	var hidden unseen
 	err := eachProcess(func(pid int) bool {
-		if is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid)); err != nil || is != inode {
+		if !hidden.in(pid, inode) {
 			return false
 		}
 		if numbers := nspid(pid); len(numbers) > 0 && numbers[len(numbers)-1] == strconv.Itoa(nr) {
@@ -272,7 +300,7 @@ func numberOf(nr int, inode uint64) (int, error) {
 		return found != 0
 	})
 	if err == nil && found == 0 {
-		err = fmt.Errorf("%d in pid namespace %d: %w", nr, inode, loader.ErrNoProcess)
+		err = hidden.or(fmt.Errorf("%d in pid namespace %d: %w", nr, inode, loader.ErrNoProcess))
 	}
 	return found, err
 }
