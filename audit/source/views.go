@@ -17,7 +17,8 @@ import (
 // Proc is how the running machine shows its processes, through a mounted proc
 // file system and by system calls.
 type Proc struct {
-	dir *os.File
+	dir   *os.File
+	mount uint64 // that dir was opened through
 }
 
 var _ hidden.Views = (*Proc)(nil)
@@ -30,7 +31,12 @@ func OpenProc(dir string) (*Proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proc{dir: f}
+	mount, err := mountOf(int(f.Fd()))
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: which mount it is: %w", dir, err)
+	}
+	p := &Proc{f, mount}
 	if _, ok := p.Open(int32(os.Getpid())); !ok {
 		f.Close()
 		return nil, fmt.Errorf("%s: it does not show process %d, which is this one: not a proc file system of this pid namespace", dir, os.Getpid())
@@ -66,9 +72,7 @@ func (p *Proc) List() (map[int32]bool, error) {
 // Open follows /proc/N. A file system that is mounted over it is not followed,
 // and whether it is N that it leads to is seen from what it says of itself.
 func (p *Proc) Open(nr int32) (start uint64, ok bool) {
-	fd, err := unix.Openat2(int(p.dir.Fd()), fmt.Sprintf("%d/stat", nr), &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err := p.open(nr, "stat")
 	if err != nil {
 		return 0, false
 	}
@@ -79,6 +83,47 @@ func (p *Proc) Open(nr int32) (start uint64, ok bool) {
 		return 0, false
 	}
 	return parseStat(buf[:n], nr)
+}
+
+// open opens a file of a process, if nothing is mounted over either. openat2 would
+// do it in one call; to services with RestrictSUIDSGID=, which DynamicUser= implies,
+// systemd forbids it.
+func (p *Proc) open(nr int32, name string) (int, error) {
+	dir, err := p.below(int(p.dir.Fd()), strconv.Itoa(int(nr)), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	return p.below(dir, name, unix.O_RDONLY)
+}
+
+// below opens what is in a directory, and no link, of the same mount.
+func (p *Proc) below(dir int, name string, flags int) (int, error) {
+	fd, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	mount, err := mountOf(fd)
+	if err == nil && mount != p.mount {
+		err = unix.EXDEV
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// mountOf is the mount that a file was opened through (statx, 5.8).
+func mountOf(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, unix.ENOTSUP
+	}
+	return st.Mnt_id, nil
 }
 
 // parseStat reads the start time of process nr (proc_pid_stat(5), field 22). The
