@@ -12,9 +12,9 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 )
 
-var tableHead = []string{"NUMBERS", "TGID", "PPID", "PGID", "SID", "NAMESPACE", "USERNS", "UID", "EXITSIG", "STATE", "COMM"}
+var tableHead = []string{"NUMBERS", "TGID", "PARENT", "PGID", "SID", "NAMESPACE", "USER_NAMESPACE", "UID", "EXIT_SIGNAL", "STATE", "COMM"}
 
-// Table writes one line a task in tree order. TGID, PPID, PGID and SID are
+// Table writes one line a task in tree order. TGID, PARENT, PGID and SID are
 // numbers in the root namespace, ghosts in parentheses.
 func Table(w io.Writer, f *forest.Forest, o Options) error {
 	x := forest.NewIndex(f)
