@@ -27,38 +27,6 @@ import (
 	"github.com/pidgraft/pidgraft/internal/witness"
 )
 
-// sample has pid namespaces three deep, threads, a zombie, a ghost group and a
-// ghost session.
-const sample = `
-	outside fork init newpid
-	init setsid
-	init fork web
-	web setsid
-	web thread io
-	web thread gc
-	web fork worker
-	init fork job
-	job setpgid self self
-	job fork part
-	job exit 0
-	init reap job
-	init fork cron
-	cron fork backup
-	backup exit 3
-	init fork login
-	login setsid
-	login fork agent
-	login exit 0
-	init reap login
-	init fork engine
-	engine fork box newpid
-	box setsid
-	box fork shell
-	shell setpgid self self
-	shell fork inner newpid
-	inner fork app
-	app thread poll`
-
 func main() {
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: demo PIDGRAFT")
@@ -122,7 +90,7 @@ func (s *stage) sample() error {
 		return err
 	}
 	defer f.Kill()
-	if err := f.Run(sample); err != nil {
+	if err := f.Run(testforest.Showpiece); err != nil {
 		return err
 	}
 	return s.roundTrip("forest.img", f.Root(), f.Kill)
