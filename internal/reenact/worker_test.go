@@ -137,7 +137,12 @@ func (w *worker) String() string {
 // expectAllKinds: a kind that a long run never makes is not tested.
 func (w *worker) expectAllKinds(t *testing.T) {
 	for k := range model.Kind(64) {
-		if Kinds().Has(k) && k.String() != "" && w.Made[k.String()] == w.Refused[k.String()] {
+		name := k.String()
+		switch {
+		case !Kinds().Has(k) || name == "":
+		case w.Made[name] == 0:
+			t.Errorf("no step was %s", k)
+		case w.Made[name] == w.Refused[name] && k != model.ForkFail: // that is to fail
 			t.Errorf("of %s no step succeeded", k)
 		}
 	}
