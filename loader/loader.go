@@ -53,6 +53,9 @@ type Target struct {
 	// References also looks for who else holds pid objects: terminals, and
 	// open files, all of the machine's. It takes about 0.3 µs for each file.
 	References bool
+	// Tasks is about how many tasks there will be, if that is known: Prepare
+	// then makes ready for many.
+	Tasks int
 	// Types, if not nil, are used instead of what the kernel says of itself
 	// in /sys/kernel/btf/vmlinux.
 	Types *Types
