@@ -63,7 +63,8 @@ type stretch struct {
 
 // finish walks to the end of the stretch.
 func (s *stretch) finish(ctx context.Context) error {
-	// Only the last step of many can be without progress, and that often.
+	// Without progress are steps at a full ring and in a tree that changes
+	// underfoot: a few.
 	for stuck := 0; stuck < 10_000; stuck++ {
 		if s.done {
 			return s.lane.drain(s.recs)
