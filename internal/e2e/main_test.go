@@ -127,7 +127,8 @@ func finish(t testing.TB, cmd *exec.Cmd) outcome {
 func run(cmd *exec.Cmd) (outcome, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = time.Second
+	// Who has its output after its end ends soon, on a machine that is busy, too.
+	cmd.WaitDelay = 20 * time.Second
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
