@@ -109,6 +109,8 @@ func TestCut(t *testing.T) {
 			opts: Options{Retries: 1}, passes: 3},
 		{name: "an event in the second pass", src: source{passes: []func() *Snapshot{calm}, changes: []Changes{{}, {Execs: 1}}},
 			opts: Options{Retries: 2}, passes: 4},
+		{name: "an event that nobody looked at", src: source{passes: []func() *Snapshot{calm}, changes: []Changes{{}, {Missed: 1}}},
+			opts: Options{Retries: 2}, passes: 4},
 		{name: "a change without an event", src: source{passes: []func() *Snapshot{calm, renamed}},
 			opts: Options{Retries: 1}, passes: 3},
 		{name: "torn between", src: source{passes: []func() *Snapshot{calm, broken, calm}},

@@ -31,6 +31,10 @@ type Changes struct {
 	Setns    uint64
 	Unshares uint64
 	Prctls   uint64
+	// Missed are events of the machine that nobody looked at, so that they may
+	// have been the target's: from Linux 7.0 on what counts can be preempted,
+	// and does not run for whoever comes by on its processor meanwhile.
+	Missed uint64
 }
 
 // since says in words what grew from before to c; empty if nothing did.
@@ -48,6 +52,7 @@ func (c Changes) since(before Changes) string {
 		{c.Setns, before.Setns, "setns call"},
 		{c.Unshares, before.Unshares, "unshare"},
 		{c.Prctls, before.Prctls, "prctl"},
+		{c.Missed, before.Missed, "missed event"},
 	} {
 		switch n := k.now - k.then; n {
 		case 0:

@@ -175,15 +175,11 @@ func (s *Stream) Totals() (event.Totals, error) {
 		t.CPU[i] = event.Counters{Sent: c.Sent, Lost: c.Lost, Dropped: c.Dropped}
 	}
 	for _, prog := range s.hooks {
-		// Kernels that do not count them (before 5.12) do not miss any: they
-		// run the program.
-		stats, err := prog.Stats()
-		if err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
-			return event.Totals{}, fmt.Errorf("read the statistics of %s: %w", prog, err)
+		n, err := misses(prog)
+		if err != nil {
+			return event.Totals{}, err
 		}
-		if stats != nil {
-			t.Missed += stats.RecursionMisses
-		}
+		t.Missed += n
 	}
 	return t, nil
 }

@@ -3,6 +3,10 @@
 package loader
 
 import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/pidgraft/pidgraft/bpf"
@@ -56,7 +60,16 @@ func (l *Loader) Changes() (collector.Changes, error) {
 	if err := l.get(bpf.PidsVarChanges, &c); err != nil {
 		return collector.Changes{}, err
 	}
+	missed := uint64(0)
+	for _, w := range l.watchers {
+		n, err := misses(w)
+		if err != nil {
+			return collector.Changes{}, err
+		}
+		missed += n
+	}
 	return collector.Changes{
+		Missed:   missed,
 		Forks:    c.Forks,
 		Execs:    c.Execs,
 		Exits:    c.Exits,
@@ -66,4 +79,17 @@ func (l *Loader) Changes() (collector.Changes, error) {
 		Unshares: c.Unshares,
 		Prctls:   c.Prctls,
 	}, nil
+}
+
+// misses are how often the kernel did not run a program because it was running on
+// that processor already. Kernels that do not count them (before 5.12) run it.
+func misses(prog *ebpf.Program) (uint64, error) {
+	stats, err := prog.Stats()
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read the statistics of %s: %w", prog, err)
+	}
+	return stats.RecursionMisses, nil
 }
