@@ -43,7 +43,7 @@ var taskProbes = []probe{
 		name: "user-namespaces", title: "pid namespaces in nested user namespaces",
 		needs: []string{"clone3"}, kconfig: []string{"CONFIG_USER_NS"}, try: tryUserNamespace,
 	}, {
-		name: "pid-max", title: "a pid_max per pid namespace", needs: []string{"kernel-btf"}, since: "6.14", try: tryPidMax,
+		name: "pid-max", title: "a pid_max per pid namespace", needs: []string{"btf"}, since: "6.14", try: tryPidMax,
 	}, {
 		name: "rebuild", title: "the smallest forest, made and undone",
 		needs: []string{"proc", "pidfd", "set-tid", "id-cursor"}, try: tryRebuild,
@@ -180,8 +180,8 @@ func tryPidfd(*Doctor, context.Context) (string, error) {
 	return "", nil
 }
 
-func tryPidMax(*Doctor, context.Context) (string, error) {
-	each, err := restore.PidMaxEach()
+func tryPidMax(d *Doctor, _ context.Context) (string, error) {
+	each, err := restore.PidMaxEach(d.opts.Types.Spec())
 	if err == nil && !each {
 		err = unix.ENOSYS
 	}

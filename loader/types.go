@@ -21,6 +21,14 @@ var ErrTypes = errors.New("not the BTF of this kernel")
 // by any number of Loaders.
 type Types struct{ spec *btf.Spec }
 
+// Spec is the library's form of them; nil of none.
+func (t *Types) Spec() *btf.Spec {
+	if t == nil {
+		return nil
+	}
+	return t.spec
+}
+
 // ReadTypes reads the BTF of the running kernel from a file, for where
 // /sys/kernel/btf/vmlinux is not to be seen: raw, as that is, or in the section
 // .BTF of an ELF file, as a vmlinux is. A container can be dumped with them; the

@@ -62,7 +62,7 @@ func TestFailedOperation(t *testing.T) {
 		s.clone("init", "a", 0, 1<<22)
 		s.hold("init", "a")
 		want := "EINVAL: one of its numbers 4194304 is not below pid_max of its level"
-		if each, err := PidMaxEach(); err != nil || !each {
+		if each, err := PidMaxEach(nil); err != nil || !each {
 			want = "cannot restore here: missing: a pid_max above 4194304" // known beforehand
 		}
 		s.fails(context.Background(), opts, want)

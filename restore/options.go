@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/cilium/ebpf/btf"
 )
 
 // Memory is how restored processes get their memory.
@@ -61,6 +63,9 @@ type Options struct {
 	Pidfile string
 	// ReportMax is how long that may be, in bytes; 0 is SuccessMax.
 	ReportMax int
+	// Types, if not nil, are the running kernel's types, for where it does not
+	// show them itself.
+	Types *btf.Spec
 	// Signals, if not nil, are what this process was sent: before the
 	// commit SIGINT, SIGTERM, SIGHUP and SIGQUIT undo the restore, after it
 	// (not detached) all are passed on to the root.

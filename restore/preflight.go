@@ -27,7 +27,7 @@ func Preflight(f *forest.Forest, p *plan.Plan, opts Options) error {
 		checkCapabilities(needs(f, p, opts)),
 		checkClone3(),
 		checkLevels(f, p),
-		checkNumbers(p),
+		checkNumbers(p, opts.Types),
 		checkShell(opts),
 		checkHere(p),
 		checkFree(p),
@@ -98,7 +98,7 @@ func checkLevels(f *forest.Forest, p *plan.Plan) error {
 
 // checkNumbers compares the numbers to be named with what pid_max allows, and
 // the count of tasks with what this namespace can hold.
-func checkNumbers(p *plan.Plan) error {
+func checkNumbers(p *plan.Plan, types *btf.Spec) error {
 	own, err := ownPidMax()
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func checkNumbers(p *plan.Plan) error {
 	if int(largest) < own && !writes {
 		return nil
 	}
-	each, err := PidMaxEach()
+	each, err := PidMaxEach(types)
 	switch {
 	case err != nil:
 		return err
@@ -145,16 +145,18 @@ func demands(p *plan.Plan) (largest int32, writes bool) {
 
 // PidMaxEach reports whether every pid namespace of this kernel has a pid_max of
 // its own, which is the kernel's limit at first (about 6.14:
-// pid_namespace.pid_max). An error is a CannotRunError if the kernel's BTF is
-// not to be had.
-func PidMaxEach() (bool, error) {
-	spec, err := btf.LoadKernelSpec()
-	if err != nil {
-		return false, &CannotRunError{"the kernel's BTF",
-			"it tells whether pid_max is per namespace, which numbers above this one's pid_max need: " + err.Error()}
+// pid_namespace.pid_max). types are those of this kernel; nil: it is asked. An
+// error is a CannotRunError if they are not to be had.
+func PidMaxEach(types *btf.Spec) (bool, error) {
+	if types == nil {
+		var err error
+		if types, err = btf.LoadKernelSpec(); err != nil {
+			return false, &CannotRunError{"the kernel's BTF",
+				"it tells whether pid_max is per namespace, which numbers above this one's pid_max need: " + err.Error()}
+		}
 	}
 	var ns *btf.Struct
-	if err := spec.TypeByName("pid_namespace", &ns); err != nil {
+	if err := types.TypeByName("pid_namespace", &ns); err != nil {
 		return false, fmt.Errorf("BTF of struct pid_namespace: %w", err)
 	}
 	for _, m := range ns.Members {

@@ -32,7 +32,7 @@ func pidMax(t *testing.T) string {
 // that would be the machine's.
 func TestPidMax(t *testing.T) {
 	requireRoot(t)
-	each, err := PidMaxEach()
+	each, err := PidMaxEach(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestPidMax(t *testing.T) {
 // own; elsewhere that is said before anything is made.
 func TestLargeNumbers(t *testing.T) {
 	requireRoot(t)
-	each, err := PidMaxEach()
+	each, err := PidMaxEach(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

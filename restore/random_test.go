@@ -37,7 +37,7 @@ func TestRandomForests(t *testing.T) {
 	if testing.Short() {
 		n = max(n/5, 1)
 	}
-	each, err := PidMaxEach()
+	each, err := PidMaxEach(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

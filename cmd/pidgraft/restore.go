@@ -126,6 +126,7 @@ func (r *restoring) run(from source) error {
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGCONT, syscall.SIGWINCH)
 	o := r.options(f, from, v, signals)
+	o.Types = types.Spec()
 	g := &stages{}
 	g.Stage = g.next
 	defer func() { g.step.stop() }()
