@@ -91,7 +91,7 @@ var Sources = Requirement{
 	Name:   "the source tree",
 	Unless: []State{{Name: "it is a guest, with test data only", Holds: InGuest}},
 	Probe: func() error {
-		_, err := os.Stat("../../docs/schema")
+		_, err := os.Stat("../../go.mod")
 		return err
 	},
 }
