@@ -145,7 +145,7 @@ func TestPlot(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	b := &bench{sizes: sizes{tasks: []int{10, 100}, objects: 1000, plans: []int{10}, rest: 20}}
+	b := &bench{sizes: sizes{tasks: []int{10, 100}, restores: []int{10, 100}, objects: 1000, plans: []int{10}, rest: 20}}
 	all := b.rows()
 	names := make(map[string]bool)
 	for _, r := range all {
@@ -188,7 +188,7 @@ func TestMeasure(t *testing.T) {
 	t.Chdir("../..")
 	var out bytes.Buffer
 	err := run([]string{
-		"-rounds", "1", "-tasks", "12", "-objects", "20", "-plans", "50", "-n", "40", "-o", "json",
+		"-rounds", "1", "-tasks", "12", "-restores", "15", "-objects", "20", "-plans", "50", "-n", "40", "-o", "json",
 		"start", "dump", "small", "restore", "plan", "encode", "decode", "audit/getppid",
 	}, &out)
 	if err != nil {

@@ -42,7 +42,7 @@ func (b *bench) dumpRows() []row {
 		rows = append(rows, row{fmt.Sprintf("dump/%d", n), fmt.Sprintf("dump of %d tasks, nearly all of the machine's", n+1), n,
 			func(r *Row) error { return b.dumpHost(r, n, true) }})
 	}
-	if n := b.sizes.objects; !slices.Contains(b.sizes.tasks, n) {
+	if n := b.sizes.objects; n > 0 && !slices.Contains(b.sizes.tasks, n) {
 		rows = append(rows, row{fmt.Sprintf("dump/%d", n), fmt.Sprintf("dump of %d pid objects, all of them tasks", n+1), n,
 			func(r *Row) error { return b.dumpHost(r, n, false) }})
 	}

@@ -59,10 +59,11 @@ type bench struct {
 
 // sizes are how many tasks the rows have.
 type sizes struct {
-	tasks   []int // dump and restore
-	objects int   // the largest dump
-	plans   []int
-	rest    int // rows of which there is one size
+	tasks    []int // of dumps
+	objects  int   // of the largest dump, and of images
+	restores []int
+	plans    []int
+	rest     int // of rows of which there is one size
 }
 
 func run(args []string, out io.Writer) error {
@@ -72,10 +73,11 @@ func run(args []string, out io.Writer) error {
 		from   = fs.String("from", "", "measure nothing, but print what is in `FILE`, which -o json wrote")
 		list   = fs.Bool("list", false, "list the rows and end")
 		rounds = fs.Int("rounds", 7, "runs of each, after one to warm up")
-		tasks  = fs.String("tasks", "1000,10000,20000,30000", "sizes of dumps and restores")
-		obj    = fs.Int("objects", 100_000, "size of the largest dump")
+		tasks  = fs.String("tasks", "1000,10000,20000,30000", "sizes of dumps")
+		rest   = fs.String("restores", "1000,10000,30000", "sizes of restores")
+		obj    = fs.Int("objects", 100_000, "size of the largest dump, and of images")
 		plans  = fs.String("plans", "1000,10000,100000,1000000", "sizes of plans")
-		rest   = fs.Int("n", 10_000, "size of rows of which there is one size")
+		n      = fs.Int("n", 10_000, "size of rows of which there is one size")
 	)
 	fs.Usage = func() {
 		fmt.Fprintln(fs.Output(), "usage: bench [flags] [ROW...]    each ROW is a regular expression: see -list")
@@ -84,10 +86,12 @@ func run(args []string, out io.Writer) error {
 	if err := fs.Parse(args); err != nil {
 		return errUsage
 	}
-	b := &bench{rounds: *rounds, progress: os.Stderr, sizes: sizes{objects: *obj, rest: *rest}}
+	b := &bench{rounds: *rounds, progress: os.Stderr, sizes: sizes{objects: *obj, rest: *n}}
 	var err error
-	if b.sizes.tasks, err = integers(*tasks); err == nil {
-		b.sizes.plans, err = integers(*plans)
+	for list, to := range map[*string]*[]int{tasks: &b.sizes.tasks, rest: &b.sizes.restores, plans: &b.sizes.plans} {
+		if *to, err = integers(*list); err != nil {
+			break
+		}
 	}
 	var chosen []row
 	if err == nil {

@@ -28,7 +28,7 @@ func (b *bench) restoreRows() []row {
 	}
 	var rows []row
 	for _, s := range shapes {
-		for _, n := range b.sizes.tasks {
+		for _, n := range b.sizes.restores {
 			rows = append(rows, row{fmt.Sprintf("restore/%s/%d", s.name, n), fmt.Sprintf("restore of %d tasks, %s", n+1, s.words), n,
 				func(r *Row) error { return b.restoreShape(r, s.name == "flat", n, s.grow(n)) }})
 		}
