@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/image"
@@ -91,7 +92,10 @@ func (b *bench) decode(r *Row, f *forest.Forest) error {
 	if err := b.race(r, ours("image.Read", time(plain)), base("of a compressed image", time(packed)), sum(plain)); err != nil {
 		return err
 	}
-	return perTask(r, f, len(plain), read(plain))
+	err = perTask(r, f, len(plain), read(plain))
+	runtime.KeepAlive(plain) // or its end would be taken off what the forest takes
+	runtime.KeepAlive(packed)
+	return err
 }
 
 // perTask adds how fast a row is, and what it allocates.
