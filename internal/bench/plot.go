@@ -17,7 +17,7 @@ import (
 // size: time against tasks, both axes logarithmic.
 const (
 	panelWidth, panelHeight = 420.0, 320.0
-	left, right, top, under = 56.0, 12.0, 34.0, 40.0
+	left, right, top, under = 56.0, 28.0, 34.0, 40.0
 	legendLine              = 16.0
 )
 
@@ -89,7 +89,7 @@ func (r *Report) plot(w io.Writer) error {
 	for _, p := range panels {
 		legend = max(legend, len(p.series))
 	}
-	height := panelHeight + float64(legend)*legendLine
+	height := panelHeight + float64(legend+1)*legendLine
 	rows := (len(panels) + columns - 1) / columns
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" font-family="sans-serif" font-size="11">`+"\n",
@@ -150,7 +150,7 @@ func (p *panel) draw(b *strings.Builder) {
 			fmt.Fprintf(b, `<path d="M%.1f %.1fV%.1f" stroke="%s"/><circle cx="%.1f" cy="%.1f" r="2.5" fill="%s"/>`+"\n",
 				x(q.x), y(q.least), y(q.most), colour, x(q.x), y(q.y), colour)
 		}
-		line := panelHeight + float64(i)*legendLine
+		line := panelHeight + legendLine*(float64(i)+0.75)
 		fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/><path d="M%.1f %.1fh18" stroke="%s" stroke-width="2"/><text x="%.1f" y="%.1f">%s</text>`+"\n",
 			d.String(), colour, left, line-4, colour, left+24, line, html.EscapeString(s.name))
 	}
