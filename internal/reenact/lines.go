@@ -93,7 +93,11 @@ func words(s *model.Step) []string {
 	case model.MapUsers:
 		return []string{"maps", target}
 	case model.ChangeIDs:
-		return []string{"setids", fmt.Sprintf("%d %d %d %d", s.IDs.UID, s.IDs.EUID, s.IDs.GID, s.IDs.EGID)}
+		ids := fmt.Sprintf("%d %d %d %d", s.IDs.UID, s.IDs.EUID, s.IDs.GID, s.IDs.EGID)
+		if o := s.IDs.Other; o != nil {
+			ids += fmt.Sprintf(" %d %d %d %d", o.SUID, o.FSUID, o.SGID, o.FSGID)
+		}
+		return []string{"setids", ids}
 	case model.WriteCursor:
 		return []string{"last-pid", number}
 	case model.WriteMax:

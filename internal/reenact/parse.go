@@ -173,13 +173,18 @@ func special(s *model.Step, op string, args []string) (err error) {
 		m := []forest.Extent{{First: uint32(e[0]), Parent: uint32(e[1]), Count: uint32(e[2])}}
 		s.Maps = model.UserMaps{UID: m, GID: m, Setgroups: true}
 	case "setids":
-		var ids [4]int32
-		for i := range ids {
-			if ids[i], err = number(args[i]); err != nil {
+		var ids [8]uint32
+		for i := range min(len(args), len(ids)) {
+			n, err := number(args[i])
+			if err != nil {
 				return err
 			}
+			ids[i] = uint32(n)
 		}
-		s.IDs = model.IDs{UID: uint32(ids[0]), EUID: uint32(ids[1]), GID: uint32(ids[2]), EGID: uint32(ids[3])}
+		s.IDs = model.IDs{UID: ids[0], EUID: ids[1], GID: ids[2], EGID: ids[3]}
+		if len(args) == len(ids) {
+			s.IDs.Other = &forest.OtherIDs{SUID: ids[4], FSUID: ids[5], SGID: ids[6], FSGID: ids[7]}
+		}
 	case "reboot":
 		s.Number = 1 + int32(slices.Index([]string{"hup", "int"}, args[0]))
 		if s.Number == 0 {

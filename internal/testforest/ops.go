@@ -29,7 +29,7 @@ import (
 //	ignore SIG ign|dfl|nocldwait
 //	                     what happens on a signal
 //	setuid N, setgid N
-//	setids UID EUID GID EGID
+//	setids UID EUID GID EGID [SUID FSUID SGID FSGID]
 //	setresuid UID EUID SUID, setresgid GID EGID SGID
 //	setfsuid N, setfsgid N
 //	last-pid N           write ns_last_pid of its namespace

@@ -5,6 +5,7 @@ package testforest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -72,21 +73,30 @@ func Release() int {
 
 // setIDs sets the ids of one task, group first.
 func (f *Forest) setIDs(a *actor, args []string) error {
-	var ids [4]int64 // uid, euid, gid, egid
+	if len(args) < 8 { // the others follow the effective ones
+		uid, gid := args[1], args[3]
+		args = append(slices.Clone(args[:4]), uid, uid, gid, gid)
+	}
+	var ids [8]int64 // uid, euid, gid, egid, suid, fsuid, sgid, fsgid
 	for i := range ids {
 		var err error
 		if ids[i], err = integer(args[i]); err != nil {
 			return err
 		}
 	}
-	if err := a.run(unix.SYS_SETRESGID, ids[2], ids[3], ids[3]); err != nil {
-		return err
+	for _, call := range []struct {
+		nr  int64
+		ids []int64
+	}{
+		{unix.SYS_SETRESGID, []int64{ids[2], ids[3], ids[6]}}, {unix.SYS_SETFSGID, ids[7:]},
+		{unix.SYS_SETRESUID, []int64{ids[0], ids[1], ids[4]}}, {unix.SYS_SETFSUID, ids[5:6]},
+	} {
+		err := a.run(call.nr, call.ids...)
+		if err := errors.Join(err, a.setDumpable()); err != nil {
+			return err
+		}
 	}
-	if err := a.setDumpable(); err != nil {
-		return err
-	}
-	err := a.run(unix.SYS_SETRESUID, ids[0], ids[1], ids[1])
-	return errors.Join(err, a.setDumpable())
+	return nil
 }
 
 // Attributes are what a task says of itself because /proc does not.

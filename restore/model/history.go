@@ -296,6 +296,10 @@ func (s *Step) call() string {
 	case MapUsers:
 		return fmt.Sprintf("write maps of t%d: uid %v, gid %v", s.Target, s.Maps.UID, s.Maps.GID)
 	case ChangeIDs:
+		if o := s.IDs.Other; o != nil {
+			return fmt.Sprintf("setresuid(%d, %d, %d), setfsuid(%d), setresgid(%d, %d, %d), setfsgid(%d)",
+				s.IDs.UID, s.IDs.EUID, o.SUID, o.FSUID, s.IDs.GID, s.IDs.EGID, o.SGID, o.FSGID)
+		}
 		return fmt.Sprintf("setresuid(%d, %d), setresgid(%d, %d)", s.IDs.UID, s.IDs.EUID, s.IDs.GID, s.IDs.EGID)
 	case WriteCursor:
 		return fmt.Sprintf("ns_last_pid = %d", s.Number)

@@ -264,6 +264,13 @@ func (g *generator) attribute(k Kind) {
 		uid, gid := uint32(g.value(3)*1000), uint32(g.value(2)*100)
 		s.IDs = IDs{UID: uid, EUID: uid, GID: gid, EGID: gid}
 		switch g.value(8) {
+		case 5: // each its own; what one asks for files with is one of the others
+			suid, sgid := uint32(g.value(4)*1000), uint32(g.value(4)*100)
+			s.IDs.EUID = uint32(g.value(3) * 1000)
+			s.IDs.Other = &forest.OtherIDs{
+				SUID: suid, FSUID: []uint32{uid, s.IDs.EUID, suid}[g.value(3)],
+				SGID: sgid, FSGID: []uint32{gid, sgid}[g.value(2)],
+			}
 		case 6:
 			s.IDs.EUID = 0
 		case 7:

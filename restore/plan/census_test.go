@@ -23,6 +23,9 @@ var taskKinds = []struct {
 	{"zombies that lead a session", func(_ *census, t *forest.Task) bool { return t.State == forest.Zombie && t.SID == t.Pid }},
 	{"zombie inits", func(c *census, t *forest.Task) bool { return t.State == forest.Zombie && c.isInit(t) }},
 	{"zombies with ids other than root's", func(_ *census, t *forest.Task) bool { return t.State.Exited() && t.UID+t.EUID > 0 }},
+	{"zombies whose saved or file-system ids are others", func(c *census, t *forest.Task) bool {
+		return slices.ContainsFunc(c.f.ExitIDs, func(x forest.ExitIDs) bool { return x.Task == t.Pid })
+	}},
 	{"inits that wait for their namespace", func(_ *census, t *forest.Task) bool { return t.State == forest.ExitingInit }},
 	{"stops that were reported", func(_ *census, t *forest.Task) bool { return t.State == forest.Stopped && t.StopReported }},
 	{"stops that were not reported", func(_ *census, t *forest.Task) bool { return t.State == forest.Stopped && !t.StopReported }},

@@ -81,9 +81,10 @@ func (p *planner) setIDsBefore(n, i int32, u int) {
 	}
 }
 
-// leavesIDs reports whether the ids of i, or of a child that it is to bear inside
-// user namespace u, are seen in the end and have no name there.
-func (p *planner) leavesIDs(i int32, u int) bool {
+// leavesIDs is who has ids that are seen in the end and have no name in user
+// namespace u: i, or a child that it is to bear inside; or none. Its own are not
+// seen while it lives.
+func (p *planner) leavesIDs(i int32, u int) int32 {
 	last := i + 1
 	if p.nodes[i].stage != settled {
 		last = p.nodes[i].end
@@ -91,10 +92,10 @@ func (p *planner) leavesIDs(i int32, u int) bool {
 	for t := i; t < last; t++ {
 		inside := t == i || !p.nodes[t].born && p.owns(int32(u), p.f.Tasks[t].UserNamespace)
 		if inside && p.f.Tasks[t].State.Exited() && p.unmapped(u, t) && p.idsOf(t) != p.nodes[i].ids {
-			return true
+			return t
 		}
 	}
-	return false
+	return none
 }
 
 // setIDs gives a task that is about to end the ids that its status shows.

@@ -170,8 +170,10 @@ func (p *planner) joinUser(i int32, u int) {
 	if p.users[p.nodes[i].user].gate == i {
 		p.keep(i) // while it is there
 	}
-	if t := p.nodes[i].task; t != none && p.leavesIDs(i, u) {
-		p.setIDsBefore(i, t, u)
+	if p.nodes[i].task != none {
+		if t := p.leavesIDs(i, u); t != none {
+			p.setIDsBefore(i, t, u)
+		}
 	}
 	gate := p.users[u].gate
 	done := p.do(i, Op{Code: JoinUser, Child: none, Via: p.nodes[gate].actor}, p.keep(gate))
@@ -269,7 +271,11 @@ func (p *planner) makeThrough(a, k int32, flags CloneFlags) {
 		return
 	}
 	if p.isInit(k) && p.nodes[k].task != none && user != int(p.now(h).user) {
-		p.setIDsBefore(h, p.nodes[k].task, user)
+		t := p.nodes[k].task
+		if seen := p.leavesIDs(k, user); seen != none {
+			t = seen
+		}
+		p.setIDsBefore(h, t, user)
 	}
 	if p.joinUser(h, user); len(p.refusals) > 0 {
 		return
