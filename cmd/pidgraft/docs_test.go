@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/pidgraft/pidgraft/forest/foresttest"
+	"github.com/pidgraft/pidgraft/forest/view"
 	"github.com/pidgraft/pidgraft/internal/alone"
 	"github.com/pidgraft/pidgraft/internal/require"
 	"github.com/pidgraft/pidgraft/internal/testforest"
@@ -30,6 +33,7 @@ var documents = []struct{ path, root string }{
 	{"README.md", "16176"},
 	{"docs/tutorial.md", ""},
 	{"docs/convert.md", ""},
+	{"docs/comparison.md", ""},
 }
 
 // shell is a block of a document: text before it, then commands with what they
@@ -308,5 +312,36 @@ func TestDocsFlags(t *testing.T) {
 	}
 	if seen < 50 {
 		t.Errorf("only %d calls of pidgraft were found", seen)
+	}
+}
+
+// The drawing of a forest in docs/concepts.md is the one that show -o svg makes.
+func TestDocsPicture(t *testing.T) {
+	require.Feature(t, require.Sources)
+	path := filepath.Join("..", "..", "docs", "pictures", "forest.svg")
+	var b bytes.Buffer
+	if err := view.SVG(&b, foresttest.Sample()); err != nil {
+		t.Fatal(err)
+	}
+	if *updateDocs {
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if is, err := os.ReadFile(path); err != nil || !bytes.Equal(is, b.Bytes()) {
+		t.Errorf("%s is another (%v); run: go test ./cmd/pidgraft -run TestDocsPicture -docs.update", path, err)
+	}
+}
+
+// Links between documents lead somewhere.
+func TestDocsLinks(t *testing.T) {
+	require.Feature(t, require.Sources)
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	for name, page := range pagesOf(t) {
+		for _, m := range link.FindAllStringSubmatch(page, -1) {
+			if _, err := os.Stat(filepath.Join("..", "..", filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
