@@ -98,6 +98,9 @@ type Options struct {
 	Settle    time.Duration // how long an event may come after what it tells of
 	Pause     time.Duration // the least time between two snapshots
 	Batch     int           // events between two looks at the counters
+	// Inline takes snapshots between two steps, not beside them: what happens is
+	// then told by what the source says alone, and can be replayed.
+	Inline bool
 }
 
 // Defaults of Options.
@@ -205,10 +208,15 @@ func (f *Follower) begin(ctx context.Context) error {
 	if h == nil || err != nil {
 		return err
 	}
-	go func() {
+	take := func() {
 		snap, err := f.src.Snapshot(ctx)
 		h.done <- result{snap, err, f.src.Now()}
-	}()
+	}
+	if f.opts.Inline {
+		take()
+	} else {
+		go take()
+	}
 	return nil
 }
 

@@ -245,7 +245,7 @@ func TestStateIsTheKernels(t *testing.T) {
 	defer w.Stop() // before the cgroup goes
 	f := start(t, w.PID(), loader.StreamOptions{}, follow.Options{Heal: true, Reconcile: time.Second})
 	const enough = 100 // births
-	begun, n := time.Now(), 0
+	begun, n, equal, beside := time.Now(), 0, 0, 0
 	for ; n < load.moments || f.births < enough && n < 10*load.moments; n++ {
 		// As long as makes up for what the moments take.
 		left := max(time.Until(begun.Add(*duration))/time.Duration(max(load.moments-n, 1)), 10*time.Millisecond)
@@ -258,11 +258,14 @@ func TestStateIsTheKernels(t *testing.T) {
 		// The witness shares no code with what is tested, and takes its time.
 		if n%5 == 0 {
 			f.witness(w.PID())
+			beside++
 		}
 		cg.freeze(t, false)
 		if t.Failed() {
+			n++
 			break
 		}
+		equal++
 	}
 	f.until("an end of the doubts", func() bool { return !f.Pending() })
 	if err := f.Drain(); err != nil {
@@ -275,7 +278,8 @@ func TestStateIsTheKernels(t *testing.T) {
 	for _, s := range f.snapshots {
 		causes[s.Cause]++
 	}
-	t.Logf("%.0f s, %d moments, %d events, %d births, snapshots for %v", time.Since(begun).Seconds(), n, f.events, f.births, causes)
+	t.Logf("%d moments compared, %d equal (%d also by /proc); %.0f s, %d events, %d births, snapshots for %v",
+		n, equal, beside, time.Since(begun).Seconds(), f.events, f.births, causes)
 	if f.births < enough {
 		t.Errorf("only %d births: nothing went on", f.births)
 	}
@@ -333,8 +337,10 @@ func TestLossIsHealed(t *testing.T) {
 					t.Errorf("recovered without a loss: %+v", r)
 				}
 			}
-			t.Logf("%.0f births a second were seen, %d events came, %d were lost in %d records, %d snapshots, %d recoveries",
-				rate, totals.Sent(), totals.Lost(), len(f.losses), len(f.snapshots), len(f.recovered))
+			// What the kernel says it has sent and lost, and what came and was said.
+			silent := int64(totals.Lost()+totals.Sent()) - int64(f.lost()+f.Received())
+			t.Logf("%d events lost, %d of them on purpose; %d reported in %d records; %d silent (%.0f births a second were seen, %d events came, %d snapshots, %d recoveries)",
+				totals.Lost(), totals.Dropped(), f.lost(), len(f.losses), silent, rate, totals.Sent(), len(f.snapshots), len(f.recovered))
 		})
 	}
 }

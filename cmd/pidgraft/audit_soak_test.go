@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,6 +28,7 @@ var soak = flag.Duration("audit.soak", 10*time.Second, "how long TestAuditSoak f
 type counting struct {
 	rest  []byte
 	types map[string]int
+	lost  uint64 // that records say
 	last  []byte
 }
 
@@ -42,6 +44,12 @@ func (c *counting) Write(b []byte) (int, error) {
 		_, after, _ := bytes.Cut(c.last, []byte(`"type":"`))
 		typ, _, _ := bytes.Cut(after, []byte(`"`))
 		c.types[string(typ)]++
+		if string(typ) == record.TypeLoss {
+			var r record.Record
+			if json.Unmarshal(c.last, &r) == nil && r.Loss != nil {
+				c.lost += r.Loss.Count
+			}
+		}
 	}
 	c.rest = append(c.rest, b...)
 	return n, nil
@@ -109,14 +117,19 @@ func TestAuditSoak(t *testing.T) {
 		t.Fatalf("the last record is %.300q: %v", seen.last, err)
 	}
 	s := last.Summary
+	if s.Lost != seen.lost {
+		t.Errorf("%d events were lost, and the records say %d", s.Lost, seen.lost)
+	}
 	if s.Lost == 0 && s.Recovered > 0 || s.Lost > 0 && seen.types[record.TypeLoss] == 0 || s.Events < 100 {
 		t.Errorf("summary %+v, records %v", s, seen.types)
 	}
 	// What the runtime takes at first is no leak.
 	rest := sizes[samples/3:]
-	slope := slopeOf(rest) * samples / whole.Hours()
-	t.Logf("%v: %d events (%.0f a second), %d lost, %d recovered, %d snapshots; %.1f to %.1f MiB resident, slope %+.2f MiB an hour",
-		whole, s.Events, float64(s.Events)/whole.Seconds(), s.Lost, s.Recovered, s.Snapshots, rest[0]/1024, rest[len(rest)-1]/1024, slope/1024)
+	slope, deviation := slopeOf(rest)
+	hourly := samples / whole.Hours() / 1024 // of a step's KiB
+	t.Logf("%v: memory %+.2f ± %.2f MiB an hour, %.1f to %.1f MiB resident; %d events (%.0f a second), %d lost and %d reported, %d recovered, %d snapshots",
+		whole, slope*hourly, deviation*hourly, rest[0]/1024, rest[len(rest)-1]/1024,
+		s.Events, float64(s.Events)/whole.Seconds(), s.Lost, seen.lost, s.Recovered, s.Snapshots)
 	if third := len(rest) / 3; whole >= 10*time.Minute && mean(rest[2*third:]) > 1.1*mean(rest[:third]) {
 		t.Errorf("it grows: %.0f KiB on average, and then %.0f", mean(rest[:third]), mean(rest[2*third:]))
 	}
@@ -130,13 +143,19 @@ func mean(v []float64) float64 {
 	return sum / float64(len(v))
 }
 
-// slopeOf is that of the line that fits best, for each step.
-func slopeOf(v []float64) float64 {
+// slopeOf is that of the line that fits best, for each step, with its standard
+// error. What neighbours have in common makes that look smaller than it is.
+func slopeOf(v []float64) (slope, err float64) {
 	x, y := float64(len(v)-1)/2, mean(v)
-	var xy, xx float64
+	var xy, xx, rest float64
 	for i, value := range v {
 		xy += (float64(i) - x) * (value - y)
 		xx += (float64(i) - x) * (float64(i) - x)
 	}
-	return xy / xx
+	slope = xy / xx
+	for i, value := range v {
+		d := value - y - slope*(float64(i)-x)
+		rest += d * d
+	}
+	return slope, math.Sqrt(rest / float64(len(v)-2) / xx)
 }
