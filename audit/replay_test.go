@@ -85,7 +85,7 @@ func (a *told) end(t *testing.T) {
 // take records a log, with what was told of it beside.
 func take(t *testing.T, name string, opts loader.StreamOptions) {
 	require.Root(t)
-	w := churn.Random(t, 11, 8, 20, -1)
+	w := churn.Random(t, 11, 4, 10, -1)
 	live, err := source.Open(loader.Target{PID: w.PID(), Scope: loader.Container}, opts)
 	if err != nil {
 		t.Fatal(err)
