@@ -33,6 +33,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := $(DESTDIR)$(PREFIX)/bin
 SHARE := $(DESTDIR)$(PREFIX)/share
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # The completions are written by a program for this machine, whatever it is
 # installed for.
@@ -44,6 +45,8 @@ install: ## install below PREFIX (/usr/local), or below DESTDIR for a package
 	for page in docs/man/*.1; do gzip -9nc $$page >$(SHARE)/man/man1/$${page##*/}.gz; done
 	install -m 644 README.md LICENSE LICENSES/* $(SHARE)/doc/pidgraft
 	cp -r docs/schema $(SHARE)/doc/pidgraft
+	install -d $(UNITS)
+	sed 's,/usr/bin/,$(PREFIX)/bin/,' deploy/systemd/pidgraft-audit.service >$(UNITS)/pidgraft-audit.service
 	GOARCH= go run ./cmd/pidgraft completion bash >$(SHARE)/bash-completion/completions/pidgraft
 	GOARCH= go run ./cmd/pidgraft completion zsh >$(SHARE)/zsh/site-functions/_pidgraft
 	GOARCH= go run ./cmd/pidgraft completion fish >$(SHARE)/fish/vendor_completions.d/pidgraft.fish
@@ -51,7 +54,7 @@ install: ## install below PREFIX (/usr/local), or below DESTDIR for a package
 uninstall: ## take away what install put there
 	rm -rf $(BIN)/pidgraft $(BIN)/pidgraft-audit $(SHARE)/doc/pidgraft $(SHARE)/man/man1/pidgraft.1.gz $(SHARE)/man/man1/pidgraft-*.1.gz \
 		$(SHARE)/bash-completion/completions/pidgraft $(SHARE)/zsh/site-functions/_pidgraft \
-		$(SHARE)/fish/vendor_completions.d/pidgraft.fish
+		$(SHARE)/fish/vendor_completions.d/pidgraft.fish $(UNITS)/pidgraft-audit.service
 
 DIST ?= dist
 

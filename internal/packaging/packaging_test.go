@@ -106,11 +106,18 @@ func TestPackages(t *testing.T) {
 			}
 		}
 	}
+	run(t, "/", "systemd-analyze", "verify", "/usr/lib/systemd/system/pidgraft-audit.service")
 	run(t, "/", "dpkg", "-P", "pidgraft")
 	removed = true
 	for _, f := range want {
 		if _, err := os.Lstat(f); err == nil {
 			t.Errorf("%s is left", f)
+		}
+	}
+
+	for _, f := range []string{"/usr/lib/systemd/system/pidgraft-audit.service", "/usr/share/doc/pidgraft/pidgraft.cdx.json"} {
+		if !slices.Contains(want, f) {
+			t.Errorf("%s is not in the packages", f)
 		}
 	}
 
@@ -124,6 +131,26 @@ func TestPackages(t *testing.T) {
 	}
 	if !slices.ContainsFunc(bom.Components, func(c struct{ Name string }) bool { return c.Name == "github.com/cilium/ebpf" }) {
 		t.Errorf("the list of modules has no cilium/ebpf: %v", bom.Components)
+	}
+}
+
+// What make install puts below a prefix, make uninstall takes away, and the unit
+// starts the program that is there.
+func TestInstall(t *testing.T) {
+	dest := t.TempDir()
+	run(t, "../..", "make", "-s", "install", "DESTDIR="+dest, "PREFIX=/opt/pidgraft")
+	unit, err := os.ReadFile(filepath.Join(dest, "opt/pidgraft/lib/systemd/system/pidgraft-audit.service"))
+	if err != nil || !strings.Contains(string(unit), "\nExecStart=/opt/pidgraft/bin/pidgraft") {
+		t.Errorf("%v: %s", err, unit)
+	}
+	run(t, "../..", "make", "-s", "uninstall", "DESTDIR="+dest, "PREFIX=/opt/pidgraft")
+	if err := filepath.WalkDir(dest, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 }
 
