@@ -207,13 +207,14 @@ func inodeOf(path string) (uint64, error) {
 	return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
 }
 
-// unseen counts processes of which the namespace could not be seen.
+// unseen counts processes of which the namespace could not be seen for want of a
+// capability. Who has it and yet does not see one is not to see it, whatever he does.
 type unseen int
 
 // in reports whether a process lives in a pid namespace.
 func (u *unseen) in(pid int, inode uint64) bool {
 	is, err := inodeOf(fmt.Sprintf("/proc/%d/ns/pid", pid))
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) && !privilege.Effective().Has(unix.CAP_SYS_PTRACE) {
 		*u++
 	}
 	return err == nil && is == inode
