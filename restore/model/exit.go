@@ -152,6 +152,31 @@ func (k *Kernel) findNewReaper(father, childReaper *task) *task {
 	return childReaper
 }
 
+// sendPdeath sends p what its threads are to get at the end of father. All of it is
+// there before p runs: what ends p does so though a stop came first, and SIGCONT
+// undoes that stop.
+func (k *Kernel) sendPdeath(father *task, p *process) {
+	var stops []pendingSignal
+	for t := p.first; t != nil; t = t.nextThread {
+		// As if father sent it, with its rights: SEND_SIG_NOINFO.
+		if t.pdeath == 0 || !father.mayKill(t, t.pdeath) {
+			continue
+		}
+		s := pendingSignal{p, t.pdeath, father.pid.numberIn(t.pid.ns) == 0}
+		switch {
+		case bit(s.sig)&stopSignals != 0:
+			stops = append(stops, s)
+			continue
+		case s.sig == sigCont:
+			stops = nil
+		}
+		k.signals.push(s)
+	}
+	for _, s := range stops {
+		k.signals.push(s)
+	}
+}
+
 // forgetOriginalParent gives the children of father, in their order, to
 // reaper: rules 13, 15, 17 and 18 (forget_original_parent).
 func (k *Kernel) forgetOriginalParent(father, reaper *task) {
@@ -161,12 +186,7 @@ func (k *Kernel) forgetOriginalParent(father, reaper *task) {
 	var dead []*process
 	for p := father.firstChild; p != nil; p = p.nextSibling {
 		p.parent = reaper
-		for t := p.first; t != nil; t = t.nextThread {
-			// As if father sent it, with its rights: SEND_SIG_NOINFO.
-			if t.pdeath != 0 && father.mayKill(t, t.pdeath) {
-				k.groupSendSig(p, t.pdeath, father.pid.numberIn(t.pid.ns) == 0)
-			}
-		}
+		k.sendPdeath(father, p)
 		if reaper.proc != father.proc && k.reparentLeader(father, p) {
 			dead = append(dead, p)
 		}

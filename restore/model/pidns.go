@@ -102,6 +102,9 @@ func (k *Kernel) zapPidNSProcesses(t *task) {
 		}
 		if victim := ns.numbers[nr].process; victim != nil {
 			k.groupSendSig(victim, sigKill, true)
+			// All are on their end before the first has ended: none counts
+			// as stopped in a group that this orphans.
+			victim.setStopped(false, 0)
 		}
 	}
 	for p := t.firstChild; p != nil; { // kernel_wait4(-1, __WALL)
