@@ -279,8 +279,8 @@ func (w *writer) machine() criucore.CoreEntryMarch {
 	return criucore.CoreEntry_UNKNOWN
 }
 
-// creds are the ids of a task as it sees them. Saved and file system ids are not
-// in a forest: they are taken to be the effective ones.
+// creds are the ids of a task that lives, as it sees them. Its saved and file-system
+// ids are not in a forest: they are taken to be the effective ones.
 func (w *writer) creds(t *forest.Task) *creds.CredsEntry {
 	uid, euid, gid, egid := t.UID, t.EUID, t.GID, t.EGID
 	if w.users != nil {
