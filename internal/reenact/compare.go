@@ -44,7 +44,7 @@ func (s *Stage) compare(k *model.Kernel, f *forest.Forest, root model.TaskID) er
 	if err != nil {
 		return err
 	}
-	if d := witness.Compare(got, testimony(f), ignored...); d != nil {
+	if d := witness.Compare(got, testimony(k, f, root), ignored...); d != nil {
 		return errors.New("the kernel, then the model: " + strings.Join(d, "; "))
 	}
 	if err := s.compareGhosts(k); err != nil {

@@ -10,10 +10,11 @@ import (
 
 	"github.com/pidgraft/pidgraft/forest"
 	"github.com/pidgraft/pidgraft/internal/witness"
+	"github.com/pidgraft/pidgraft/restore/model"
 )
 
-// testimony says what /proc would show of f.
-func testimony(f *forest.Forest) *witness.Forest {
+// testimony says what /proc would show of f, which is the forest of root in k.
+func testimony(k *model.Kernel, f *forest.Forest, root model.TaskID) *witness.Forest {
 	w := &witness.Forest{Root: witness.Key(f.TagName(1)), Tasks: map[witness.Key]witness.Task{}}
 	x := forest.NewIndex(f)
 	order := make([]int, len(f.Tasks)) // by number
@@ -40,6 +41,7 @@ func testimony(f *forest.Forest) *witness.Forest {
 			out[witness.Threads] = keys(f, x.Threads(i))
 			addMaps(f, t, out)
 		}
+		addIDs(t, k.OtherIDs(k.Task(f, root, i)), out)
 		addState(f, order, t, out)
 		w.Tasks[witness.Key(f.TagName(t.Pid))] = out
 	}
@@ -68,14 +70,16 @@ func mapText(m []forest.Extent) string {
 	return strings.Join(words, " ")
 }
 
-func addState(f *forest.Forest, order []int, t *forest.Task, out witness.Task) {
-	ids := fmt.Sprintf("uid %d\t%d\t%d\t%d gid %d\t%d\t%d\t%d",
-		t.UID, t.EUID, t.EUID, t.EUID, t.GID, t.EGID, t.EGID, t.EGID)
+func addIDs(t *forest.Task, other forest.OtherIDs, out witness.Task) {
+	field := witness.LiveIDs
 	if t.State.Exited() {
-		out[witness.IDs] = ids
-	} else {
-		out[witness.LiveIDs] = ids
+		field = witness.IDs
 	}
+	out[field] = fmt.Sprintf("uid %d\t%d\t%d\t%d gid %d\t%d\t%d\t%d",
+		t.UID, t.EUID, other.SUID, other.FSUID, t.GID, t.EGID, other.SGID, other.FSGID)
+}
+
+func addState(f *forest.Forest, order []int, t *forest.Task, out witness.Task) {
 	switch t.State {
 	case forest.Zombie, forest.DeadLeader:
 		out[witness.State], out[witness.ExitCode] = "zombie", strconv.Itoa(int(t.ExitCode))

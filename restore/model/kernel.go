@@ -8,6 +8,10 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 )
 
+// OtherIDs are the saved ids of a task and those for files. A forest has them of
+// the exited only.
+func (k *Kernel) OtherIDs(id TaskID) forest.OtherIDs { return k.task(id).cred.other }
+
 // TaskID names a task of a Kernel for as long as the Kernel exists, also after
 // the task ended. It is no pid number. 0 is no task.
 type TaskID int32

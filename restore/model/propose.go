@@ -265,10 +265,13 @@ func (g *generator) attribute(k Kind) {
 		s.IDs = IDs{UID: uid, EUID: uid, GID: gid, EGID: gid}
 		switch g.value(8) {
 		case 5: // each its own; what one asks for files with is one of the others
+			// The uid for files is the effective one: with another go the
+			// capabilities over files alone (LSM_SETID_FS), and the right to
+			// write an id map, of which the model knows nothing.
 			suid, sgid := uint32(g.value(4)*1000), uint32(g.value(4)*100)
 			s.IDs.EUID = uint32(g.value(3) * 1000)
 			s.IDs.Other = &forest.OtherIDs{
-				SUID: suid, FSUID: []uint32{uid, s.IDs.EUID, suid}[g.value(3)],
+				SUID: suid, FSUID: s.IDs.EUID,
 				SGID: sgid, FSGID: []uint32{gid, sgid}[g.value(2)],
 			}
 		case 6:
