@@ -21,29 +21,35 @@ var update = flag.Bool("update", false, "write the golden images and the seeds o
 // new file.
 func TestGolden(t *testing.T) {
 	for name, f := range samples() {
-		path := filepath.Join("testdata", "golden", name+".image")
-		got := encode(t, f)
-		if *update {
-			write(t, path, got)
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s is written otherwise now", path)
-		}
-		old, err := Read(bytes.NewReader(want))
-		if err != nil {
-			t.Errorf("%s is refused now: %v", path, err)
-			continue
-		}
-		if d := same(f, old); d != "" {
-			t.Errorf("%s is read otherwise now:\n%s", path, d)
-		}
-		if d := forest.Diff(f, old, forest.DiffOptions{LiveIDs: true}); len(d) > 0 {
-			t.Errorf("%s differs: %v", path, d)
-		}
+		golden(t, name, f)
+	}
+}
+
+// golden holds f against the image that was written of it once.
+func golden(t *testing.T, name string, f *forest.Forest) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name+".image")
+	got := encode(t, f)
+	if *update {
+		write(t, path, got)
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is written otherwise now", path)
+	}
+	old, err := Read(bytes.NewReader(want))
+	if err != nil {
+		t.Errorf("%s is refused now: %v", path, err)
+		return
+	}
+	if d := same(f, old); d != "" {
+		t.Errorf("%s is read otherwise now:\n%s", path, d)
+	}
+	if d := forest.Diff(f, old, forest.DiffOptions{LiveIDs: true}); len(d) > 0 {
+		t.Errorf("%s differs: %v", path, d)
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -110,28 +108,7 @@ func TestPackedAbove(t *testing.T) {
 }
 
 // TestPackedGolden is TestGolden for this form.
-func TestPackedGolden(t *testing.T) {
-	path := filepath.Join("testdata", "golden", "wide.image")
-	f := foresttest.Wide(packedAbove + 1)
-	got := encode(t, f)
-	if *update {
-		write(t, path, got)
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is written otherwise now", path)
-	}
-	old, err := Read(bytes.NewReader(want))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := same(f, old); d != "" {
-		t.Errorf("%s is read otherwise now:\n%s", path, d)
-	}
-}
+func TestPackedGolden(t *testing.T) { golden(t, "wide", foresttest.Wide(packedAbove+1)) }
 
 // A large image takes 64 bytes a task at most, even if no two tasks have the same
 // name.
