@@ -18,5 +18,6 @@
 //
 // What is left out: ptrace, kernel threads, timing, resource limits, and
 // everything that has no bearing on pid objects. Tasks have root's
-// capabilities in their own user namespace until they change their uid.
+// capabilities in their own user namespace until they change their uid; that those
+// over files alone go with a uid for files that is not root's is left out, too.
 package model
