@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -308,7 +309,15 @@ func TestAuditEndsWithContainer(t *testing.T) {
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a")
 	a := startAudit(t, "--pid", fmt.Sprint(f.PID("a")))
 	a.until("what there is", func(r record.Record) bool { return r.Snapshot != nil })
-	do(t, f, "init exit 0\noutside reap init")
+	do(t, f, "init exit 0")
+	// It rests, too, while it waits for the end of its own.
+	err := f.Run("outside reap init")
+	for deadline := time.Now().Add(time.Minute); errors.Is(err, testforest.ErrNothing) && time.Now().Before(deadline); err = f.Run("outside reap init") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if code := a.end(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
