@@ -13,7 +13,7 @@ import (
 // it.
 func (s *side) nsName(ns int) string {
 	if ns == SameNamespace {
-		return "its own"
+		return "its own namespace"
 	}
 	if ns == 0 {
 		return "the root namespace"

@@ -163,7 +163,7 @@ func TestDiffWords(t *testing.T) {
 		"signals":               {func(f F) { f.Tasks[2].ExitSignal, f.Tasks[2].PdeathSignal = 17, 9 }, []string{"task 9 (cat): exit signal is 17, was 10", "task 9 (cat): parent-death signal is 9, was 0"}},
 		"subreaper":             {func(f F) { f.Tasks[0].Subreaper = false }, []string{"task 1 (init): subreaper is false, was true"}},
 		"name":                  {func(f F) { f.Tasks[2].Comm = "\x1b[2J" }, []string{`task 9 (cat): name is \x1b[2J, was cat`}},
-		"children in":           {func(f F) { f.Tasks[9].ChildNamespace = forest.SameNamespace }, []string{"task 10 (daemon): children are born in its own, was in a namespace (empty) at level 1 without an init", "a namespace (empty) at level 1 without an init: is missing", "a namespace (empty) at level 1 without an init: was not there"}},
+		"children in":           {func(f F) { f.Tasks[9].ChildNamespace = forest.SameNamespace }, []string{"task 10 (daemon): children are born in its own namespace, was in a namespace (empty) at level 1 without an init", "a namespace (empty) at level 1 without an init: is missing", "a namespace (empty) at level 1 without an init: was not there"}},
 		"cursor":                {func(f F) { f.Namespaces[1].Cursor = 9 }, []string{"the namespace of init 11/1: id cursor is 9, was 4"}},
 		"pid_max":               {func(f F) { f.Namespaces[0].PidMax = 400 }, []string{"the root namespace: pid_max is 400, was 4194304"}},
 		"no pid_max of its own": {func(f F) { f.Namespaces[0].PidMax = 0 }, nil},

@@ -19,7 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-var screenshots = flag.String("screenshots", "", "write pictures of the page to this directory")
+var screenshots = flag.String("screenshots", "", "write pictures of the pages to this directory")
 
 // browser is a Chromium with one page, and the errors that it logs.
 type browser struct {
@@ -105,8 +105,8 @@ func (b *browser) noErrors() {
 	}
 }
 
-// scheme makes it light or dark, and takes a picture where -screenshots says.
-func (b *browser) scheme(name string) {
+// scheme makes a page light or dark, and takes a picture of it where -screenshots says.
+func (b *browser) scheme(page, name string) {
 	b.t.Helper()
 	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}},
@@ -118,7 +118,7 @@ func (b *browser) scheme(name string) {
 	}
 	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err == nil {
-		err = os.WriteFile(filepath.Join(*screenshots, b.t.Name()+"-"+name+".png"), png, 0o644)
+		err = os.WriteFile(filepath.Join(*screenshots, page+"-"+name+".png"), png, 0o644)
 	}
 	if err != nil {
 		b.t.Fatal(err)

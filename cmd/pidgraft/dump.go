@@ -23,15 +23,15 @@ import (
 )
 
 type dump struct {
-	out                output
-	whole, subtree bool
-	freeze, inexact    bool
-	compress           bool
-	references         bool
-	whyNot             bool
-	retries            int
-	history            string
-	types              types
+	out             output
+	whole, subtree  bool
+	freeze, inexact bool
+	compress        bool
+	references      bool
+	whyNot          bool
+	retries         int
+	history         string
+	types           types
 }
 
 func dumpCommand() *cobra.Command {

@@ -74,9 +74,9 @@ func TestPage(t *testing.T) {
 	b.truth(`document.querySelectorAll(".row.hit").length === 1`)
 	b.do(chromedp.SendKeys("#find", "\b\b\b\b\b"))
 	b.truth(`document.querySelectorAll(".row.hit").length === 0`)
-	b.scheme("light")
+	b.scheme("audit", "light")
 	b.truth(`getComputedStyle(document.body).color === "rgb(28, 36, 48)"`)
-	b.scheme("dark")
+	b.scheme("audit", "dark")
 	b.truth(`getComputedStyle(document.body).color === "rgb(223, 230, 239)"`)
 
 	b.noErrors()

@@ -81,9 +81,9 @@ func TestPictures(t *testing.T) {
 	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#t0 .tag").dispatchEvent(new MouseEvent("mouseover", {bubbles: true}))`))
 	b.truth(`document.querySelectorAll(".same").length > 0 && document.querySelectorAll(".faint").length > 0`)
 	b.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`))
-	b.scheme("light")
+	b.scheme("show", "light")
 	b.truth(`getComputedStyle(document.body).color === "rgb(28, 36, 48)"`)
-	b.scheme("dark")
+	b.scheme("show", "dark")
 	b.truth(`getComputedStyle(document.body).color === "rgb(223, 230, 239)"`)
 
 	g := large()
@@ -93,6 +93,11 @@ func TestPictures(t *testing.T) {
 	b.truth(`document.querySelectorAll("mark").length === 2 && document.querySelectorAll(".differences li").length === 1`)
 	b.do(chromedp.Click(`.differences li a[href="#b1"]`))
 	b.truth(`document.querySelector(":target").id === "b1"`)
+	b.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`))
+	b.scheme("diff", "light")
+	b.truth(`getComputedStyle(document.querySelector("mark")).backgroundColor === "rgb(255, 229, 138)"`)
+	b.scheme("diff", "dark")
+	b.truth(`getComputedStyle(document.querySelector("mark")).backgroundColor === "rgb(107, 83, 0)"`)
 	b.noErrors()
 }
 

@@ -92,7 +92,7 @@ func (p *page) head(title string) {
 func (p *page) controls() {
 	fmt.Fprint(p.w, `<nav><input type="search" id="find" placeholder="number, name or state" aria-label="find tasks" autocomplete="off"><output id="found"></output>
 <button type="button" id="next">next</button> <button type="button" id="open">expand all</button> <button type="button" id="shut">collapse all</button>
-<span class="legend"><b>20/1</b> numbers, outermost namespace first <i class="thread">{9}</i> thread <i class="dead">zombie</i> <i class="ghost">(5)</i> ghost
+<span class="legend"><b>20/1</b> numbers, outermost first <i class="thread">{9}</i> thread <i class="dead">zombie</i> <i class="ghost">(5)</i> ghost
 <i class="tag">S</i> session <i class="tag">G</i> group: point at one to see who is in it</span></nav>
 `)
 }

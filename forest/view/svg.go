@@ -19,6 +19,7 @@ const (
 	svgIndent = 18
 	svgChar   = 7.3 // of the font at 12 pixels, rather more than less
 	svgMargin = 16
+	svgPad    = 5 // below the last row of a box
 	svgLane   = 5 // a lane of session or group
 )
 
@@ -42,35 +43,42 @@ type svg struct {
 	rows  []svgLine
 	boxes []svgBox
 	width float64 // of the widest row
+	depth float64 // of all rows, with what is between them
 	lanes [2]int  // width of the columns of numbers, in characters
 }
 
 type svgLine struct {
 	node   node
 	indent int
-	text   string // that of a namespace
+	y      float64 // of its top, from that of the first
+	text   string  // that of a namespace
 }
 
-// svgBox is a namespace: rows first to last-1, nested depth deep in others.
-type svgBox struct{ ns, first, last, indent, depth int }
+// svgBox is a namespace, from top to bottom, nested depth deep in others.
+type svgBox struct {
+	ns, indent, depth int
+	top, bottom       float64
+}
 
 // layout finds each row and box.
 func (s *svg) layout() {
 	var open []int
 	deepest := 0
 	s.walk(func(n node, last []bool) {
-		line := svgLine{node: n, indent: min(len(last)-1, maxIndent)}
+		line := svgLine{node: n, indent: min(len(last)-1, maxIndent), y: s.depth}
 		if n.ns != forest.None {
 			line.text = s.space(n.ns)
 			open = append(open, len(s.boxes))
 			deepest = max(deepest, len(open))
-			s.boxes = append(s.boxes, svgBox{n.ns, len(s.rows), 0, line.indent, len(open) - 1})
+			s.boxes = append(s.boxes, svgBox{ns: n.ns, indent: line.indent, depth: len(open) - 1, top: s.depth})
 		}
 		s.rows = append(s.rows, line)
+		s.depth += svgRow
 		s.measure(&line)
 	}, func(n node) {
 		if n.ns != forest.None {
-			s.boxes[open[len(open)-1]].last = len(s.rows)
+			s.boxes[open[len(open)-1]].bottom = s.depth
+			s.depth += svgPad
 			open = open[:len(open)-1]
 		}
 	})
@@ -109,7 +117,7 @@ func (s *svg) draw() {
 	groupRight := groupLane + svgLane + 7 + float64(max(s.lanes[1], len("GROUP")))*svgChar
 	left := groupRight + 16
 	top := float64(svgMargin + svgRow*(len(heads)+2))
-	height := top + float64(svgRow*len(s.rows)) + svgMargin
+	height := top + s.depth + svgMargin
 	width := left + s.width + svgMargin
 	for _, h := range heads {
 		width = max(width, 2*svgMargin+float64(utf8.RuneCountInString(h))*svgChar*14/12)
@@ -140,12 +148,12 @@ func (s *svg) draw() {
 		x := left + float64(b.indent*svgIndent) - 6
 		inset := float64(4 * b.depth)
 		fmt.Fprintf(s.w, `<rect class="box" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="5"/>`+"\n",
-			x, top+float64(svgRow*b.first)+1, width-svgMargin+8-inset-x, float64(svgRow*(b.last-b.first))-2)
+			x, top+b.top+1, width-svgMargin+8-inset-x, b.bottom-b.top+2)
 	}
 	s.branches(left, top)
 	for i := range s.rows {
-		y := top + float64(svgRow*i) + 14
 		line := &s.rows[i]
+		y := top + line.y + 14
 		x := left + float64(line.indent*svgIndent)
 		if line.node.ns != forest.None {
 			s.text(x, y, "name", line.text)
@@ -156,7 +164,7 @@ func (s *svg) draw() {
 		s.lane(groupLane, groupRight, y, f.Tasks[line.node.task].PGID, false)
 	}
 	for i, t := range tail {
-		s.text(svgMargin, top+float64(svgRow*(len(s.rows)+1+i))+14, "ghost", t)
+		s.text(svgMargin, top+s.depth+float64(svgRow*(1+i))+14, "ghost", t)
 	}
 	fmt.Fprintln(s.w, "</svg>")
 }
@@ -173,7 +181,7 @@ func (s *svg) branches(left, top float64) {
 		up := above[at-1]
 		x := left + float64((at-1)*svgIndent) + 4
 		fmt.Fprintf(s.w, `<path class="branch" d="M%.1f %.1fV%.1fH%.1f"/>`+"\n",
-			x, top+float64(svgRow*up)+svgRow-1, top+float64(svgRow*i)+svgRow/2, x+svgIndent-7)
+			x, top+s.rows[up].y+svgRow-1, top+s.rows[i].y+svgRow/2, x+svgIndent-7)
 	}
 }
 
