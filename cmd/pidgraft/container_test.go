@@ -4,8 +4,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,6 +119,24 @@ func TestAuditContainer(t *testing.T) {
 	want := record.Place{Container: containerID, Pod: pod}
 	if b := s.Namespaces[0]; b.Place != want {
 		t.Errorf("the namespace is in %+v", b.Place)
+	}
+	for arg, want := range map[string]string{
+		"@" + containerID[:6]:     "@" + containerID + "\tinit",
+		"2@" + containerID[:6]:    "2@" + containerID + "\tinit",
+		"@" + containerID + "0":   "",
+		fmt.Sprint(f.Root()):      fmt.Sprint(f.Root()) + "\tinit",
+		"pid:@" + containerID[:1]: "pid:@" + containerID + "\tinit",
+	} {
+		complete := completeNumbers
+		if strings.HasPrefix(arg, "pid:") {
+			complete = completeSources
+		}
+		if is, _ := complete(nil, nil, arg); len(is) == 0 != (want == "") || want != "" && !slices.Contains(is, want) {
+			t.Errorf("%s is completed to %q, want %q", arg, is, want)
+		}
+	}
+	if pid, err := source("@" + containerID[:12]).pid(); err != nil || pid != f.Root() {
+		t.Errorf("@CONTAINER is process %d, %v; want %d", pid, err, f.Root())
 	}
 	do(t, f, "a fork b\noutside setns init pid\noutside fork entrant")
 	if e := a.until("that b was born", happened("birth", 3)).Event; e.Task.Place != want || e.Creator.Place != want {

@@ -18,8 +18,9 @@ func convertCommand() *cobra.Command {
 	formats := []string{"criu"}
 	c := &converting{from: &choice{of: formats}, to: &choice{of: formats}}
 	cmd := &cobra.Command{
-		Use:   "convert [flags] --from=criu DIR|ARCHIVE|-  |  --to=criu -o DIR IMAGE|pid:N|-",
-		Short: "Make an image of a CRIU checkpoint, or the reverse",
+		Use:               "convert [flags] --from=criu DIR|ARCHIVE|-  |  --to=criu -o DIR IMAGE|pid:N|-",
+		ValidArgsFunction: completeSources,
+		Short:             "Make an image of a CRIU checkpoint, or the reverse",
 		Long: `Make an image of what CRIU dumped, or images of CRIU of a forest.
 
 --from=criu takes a directory of CRIU's images, or a checkpoint archive as the

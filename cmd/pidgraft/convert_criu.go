@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,7 @@ func (c *converting) run(ctx context.Context, from source) error {
 // fromCRIU makes an image.
 func (c *converting) fromCRIU(from source) error {
 	if from.isLive() {
-		return usageError{fmt.Errorf("%s is alive, and no checkpoint of CRIU: pidgraft dump %s", from, from[len(pidPrefix):])}
+		return usageError{fmt.Errorf("%s is alive, and no checkpoint of CRIU: pidgraft dump %s", from, strings.TrimPrefix(string(from), pidPrefix))}
 	}
 	if err := c.out.check(); err != nil {
 		return err

@@ -20,8 +20,9 @@ func diffCommand() *cobra.Command {
 	format := &choice{"text", []string{"text", "html"}}
 	var types types
 	cmd := &cobra.Command{
-		Use:   "diff [flags] A B",
-		Short: "Say in words how two process forests differ",
+		Use:               "diff [flags] A B",
+		ValidArgsFunction: completeSources,
+		Short:             "Say in words how two process forests differ",
 		Long: `Say in words what is not the same in forest B as it was in A, a line each;
 nothing if they are the same. Each is an image or a checkpoint of CRIU, - for
 one on standard input, or pid:N for a live process, which is then taken in the

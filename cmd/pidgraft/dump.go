@@ -37,8 +37,9 @@ type dump struct {
 func dumpCommand() *cobra.Command {
 	d := &dump{}
 	cmd := &cobra.Command{
-		Use:   "dump [flags] PID",
-		Short: "Write an image of a process forest",
+		Use:               "dump [flags] PID",
+		ValidArgsFunction: completeNumbers,
+		Short:             "Write an image of a process forest",
 		Long: `Write an image of the forest below process PID: every task with its process,
 group and session, every number at every level of the pid namespaces in it,
 zombies, and the numbers that only a group or a session still holds.

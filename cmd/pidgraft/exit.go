@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -151,6 +152,10 @@ func hint(cmd *cobra.Command, err error) string {
 		return "Restore into a new pid namespace, or take other numbers: --pids=any."
 	case errors.Is(err, image.ErrTruncated), errors.As(err, new(*image.AbortedError)), isCheckpointTruncated(err):
 		return "There is nothing in it to restore: dump again."
+	}
+	if path := new(fs.PathError); errors.As(err, &path) && errors.Is(err, fs.ErrNotExist) && path.Op == "open" &&
+		!strings.ContainsAny(path.Path, "/.") && slices.Contains([]string{"show", "diff", "plan"}, cmd.Name()) {
+		return "A live process is pid:N, a container that runs @ID."
 	}
 	return missing(cmd, err)
 }

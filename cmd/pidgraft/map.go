@@ -17,8 +17,9 @@ func mapCommand() *cobra.Command {
 	anywhere := false
 	var types types
 	cmd := &cobra.Command{
-		Use:   "map [flags] PID[@NAMESPACE]...",
-		Short: "Translate a number of one pid namespace to all levels",
+		Use:               "map [flags] PID[@NAMESPACE]...",
+		ValidArgsFunction: completeNumbers,
+		Short:             "Translate a number of one pid namespace to all levels",
 		Long: `Say what number a pid object has in each pid namespace that it is seen in, from
 the initial one inwards. PID is its number in this process's namespace, or in
 NAMESPACE: the inode of one, pid:[N], a path as /proc/1/ns/pid, or the id of a

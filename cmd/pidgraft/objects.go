@@ -105,9 +105,13 @@ type numberIn struct {
 	inode  uint64
 }
 
-// parseNumberIn reads N, or N@ and what --ns takes, or the id of a container.
+// parseNumberIn reads N, or N@ and what --ns takes, or the id of a container; without
+// N it is the init of that.
 func parseNumberIn(arg string, own uint64) (n numberIn, err error) {
 	number, where, there := strings.Cut(arg, "@")
+	if there && number == "" {
+		number = "1"
+	}
 	nr, err := strconv.ParseUint(number, 10, 32)
 	if err != nil || nr == 0 || nr > forest.MaxNumber {
 		return n, usageError{fmt.Errorf("%q is not a number of a pid namespace: 1 to %d; wanted is PID or PID@NAMESPACE", number, forest.MaxNumber)}

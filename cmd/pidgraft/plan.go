@@ -24,8 +24,9 @@ type planning struct {
 func planCommand() *cobra.Command {
 	p := &planning{format: &choice{"text", []string{"text", "json"}}}
 	cmd := &cobra.Command{
-		Use:   "plan [flags] IMAGE|pid:N|-",
-		Short: "Show how a forest would be rebuilt",
+		Use:               "plan [flags] IMAGE|pid:N|-",
+		ValidArgsFunction: completeSources,
+		Short:             "Show how a forest would be rebuilt",
 		Long: `Show how restore would rebuild a forest: who forks whom and at which step, why
 each helper is there, and every step in one order that is possible, with the
 steps that it waits for. Nothing is made. It takes an image, a checkpoint of

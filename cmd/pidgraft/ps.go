@@ -27,8 +27,9 @@ type psing struct {
 func psCommand() *cobra.Command {
 	p := &psing{format: &choice{"table", []string{"table", "wide", "json"}}}
 	cmd := &cobra.Command{
-		Use:   "ps [flags] [PID[@NAMESPACE]...]",
-		Short: "List every pid object with who uses it and how",
+		Use:               "ps [flags] [PID[@NAMESPACE]...]",
+		ValidArgsFunction: completeNumbers,
+		Short:             "List every pid object with who uses it and how",
 		Long: `List every pid object of this pid namespace and those below it, or the ones with
 the numbers given: who carries it, and how many use it as process, group and
 session. Numbers that no process carries are in the list, too: ghosts, which

@@ -39,13 +39,15 @@ func showCommand() *cobra.Command {
 	format := &choice{"tree", []string{"tree", "table", "json", "dot", "svg", "html"}}
 	var types types
 	cmd := &cobra.Command{
-		Use:   "show [flags] IMAGE|pid:N|-",
-		Short: "Show a process forest",
+		Use:               "show [flags] IMAGE|pid:N|-",
+		ValidArgsFunction: completeSources,
+		Short:             "Show a process forest",
 		Long: `Show the forest in an image, on standard input (-), or below a live process
-(pid:N; all of its pid namespace if N is the init of one). N is as in pidgraft
-dump: pid:@3f2a9c is a container. Where an image is wanted, a checkpoint of CRIU
-will do, too: a directory of its images, or an archive that the kubelet, CRI-O or
-Podman made (see pidgraft convert).
+(pid:N; all of its pid namespace if N is the init of one), or of a container
+(@3f2a9c, by its id or the beginning of it). N is as in pidgraft dump: a number
+here, or 7@3f2a9c. Where an image is wanted, a checkpoint of CRIU will do, too: a
+directory of its images, or an archive that the kubelet, CRI-O or Podman made
+(see pidgraft convert).
 
 In the tree each task has its chain of numbers, outermost namespace first:
 20/1 is number 20 in the root namespace and 1 in the one below. {9} is a
@@ -61,6 +63,7 @@ as a drawing, dot a graph for Graphviz.
 Colour is for terminals only, and not with NO_COLOR set.`,
 		Example: `  pidgraft show web.img
   pidgraft show -o table pid:4711
+  pidgraft show @3f2a9c                 # a container by its id
   pidgraft show -o html web.img >web.html
   pidgraft show -o dot web.img | dot -Tpdf >web.pdf
   pidgraft show -o json web.img | jq '.tasks[] | select(.state == "zombie") | .nspid'`,

@@ -160,14 +160,17 @@ func producer() forest.Producer {
 }
 
 // source is an operand of show, diff and restore: an image by its name, "-"
-// for one on standard input, or pid:N for a live target, N as parsePID takes it.
+// for one on standard input, or pid:N for a live target, N as parsePID takes it;
+// pid:@CONTAINER may be @CONTAINER. A file of such a name is ./@CONTAINER.
 // An image is one of pidgraft, or a checkpoint of CRIU: a directory of images, or
 // an archive.
 type source string
 
 const pidPrefix = "pid:"
 
-func (s source) isLive() bool { return strings.HasPrefix(string(s), pidPrefix) }
+func (s source) isLive() bool {
+	return strings.HasPrefix(string(s), pidPrefix) || strings.HasPrefix(string(s), "@")
+}
 
 // readImage reads an image of either kind.
 func (s source) readImage() (*forest.Forest, error) {

@@ -23,14 +23,14 @@ var schemas = []string{
 }
 
 func versionCommand() *cobra.Command {
-	features := false
+	features := true
 	cmd := &cobra.Command{
 		Use:   "version [flags]",
-		Short: "Print the version, the kernel and the forms of JSON",
+		Short: "Print the version, the kernel, the forms of JSON and what can be done",
 		Long: `Print the version of pidgraft, the kernel that it runs on, and the schemas of its
-JSON output (docs/schema). --features adds what can be done here, as pidgraft
-doctor finds out.`,
-		Annotations: overhead("None; with --features that of pidgraft-doctor(1)."),
+JSON output (docs/schema), and what can be done here, as pidgraft doctor finds
+out and explains.`,
+		Annotations: overhead("That of pidgraft-doctor(1); with --features=false none."),
 		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := cmd.OutOrStdout()
@@ -55,7 +55,7 @@ doctor finds out.`,
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&features, "features", false, "also try what this machine can do")
+	cmd.Flags().BoolVar(&features, "features", true, "try what this machine can do")
 	return cmd
 }
 

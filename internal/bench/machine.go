@@ -48,7 +48,7 @@ func thisMachine(pidgraft string) Machine {
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		_, _ = fmt.Sscan(string(text), &m.Load)
 	}
-	if out, err := exec.Command(pidgraft, "version").Output(); err == nil {
+	if out, err := exec.Command(pidgraft, "version", "--features=false").Output(); err == nil {
 		first, _, _ := strings.Cut(string(out), "\n")
 		m.Version, _, _ = strings.Cut(strings.TrimPrefix(first, "pidgraft "), " ")
 	}

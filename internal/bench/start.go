@@ -16,7 +16,7 @@ const (
 
 // startRows: what a command costs before it does anything.
 func (b *bench) startRows() []row {
-	version := func() (sample, error) { return command(b.pidgraft, "version") }
+	version := func() (sample, error) { return command(b.pidgraft, "version", "--features=false") }
 	return []row{
 		{"start/version", "start: pidgraft version", 0, func(r *Row) error {
 			program, err := b.emptyProgram()
