@@ -120,7 +120,7 @@ test-pure: ## unit and property tests, under the race detector
 # Not from the cache: what they test is the machine.
 test-native: ## privileged tests on this kernel, as root
 	@test "$$(id -u)" = 0 || { echo "test-native: run as root: it loads BPF programs and makes pid namespaces"; exit 1; }
-	go test -count=1 $$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
+	go test -count=1 -timeout 30m $$(go list ./... | grep -v -x -F "$$(go list $(PURE))")
 
 # KERNEL is one of 5.10, 6.1, 6.12, newest, 6.12-lockdown and 6.12-arm64, RUN as
 # of go test -run. VMTEST are more flags of internal/vmtest.

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pidgraft/pidgraft/forest"
 )
 
 // Column is one of Columns.
@@ -165,7 +163,7 @@ func comm(r *Row) string {
 	if r.Comm == nil {
 		return "-"
 	}
-	return forest.Escape(*r.Comm)
+	return *r.Comm
 }
 
 func dash(s string) string { return cmp.Or(s, "-") }

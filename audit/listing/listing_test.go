@@ -106,6 +106,10 @@ func TestJSON(t *testing.T) {
 		if err != nil || len(errs) > 0 {
 			t.Errorf("%s: %v, %s\n%s", name, err, strings.Join(errs, "\n"), b.String())
 		}
+		// A name is as in a Go string, as wherever one is shown.
+		if name == "ps.v1.json" && !strings.Contains(b.String(), `"comm": "io\\x1b"`) {
+			t.Errorf("%s has not the name of the thread:\n%s", name, b.String())
+		}
 	}
 }
 

@@ -43,7 +43,8 @@ func Maps(objects []*state.Object, names func(inode uint32) container.Name, own 
 	for _, o := range slices.Compact(objects) {
 		m := Map{State: StateOf(o)}
 		if o.Carrier != nil {
-			m.Comm = &o.Carrier.Comm
+			comm := forest.Escape(o.Carrier.Comm)
+			m.Comm = &comm
 		}
 		for ns := o.Namespace; ns != nil; ns = ns.Parent {
 			name := names(ns.Inode)
@@ -98,7 +99,7 @@ func (m *Map) who() string {
 		return "(" + m.State + ")"
 	}
 	if m.State == Live {
-		return forest.Escape(*m.Comm)
+		return *m.Comm
 	}
-	return forest.Escape(*m.Comm) + " (" + m.State + ")"
+	return *m.Comm + " (" + m.State + ")"
 }

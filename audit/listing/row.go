@@ -6,6 +6,7 @@ import (
 	"github.com/pidgraft/pidgraft/audit/container"
 	"github.com/pidgraft/pidgraft/audit/record"
 	"github.com/pidgraft/pidgraft/audit/state"
+	"github.com/pidgraft/pidgraft/forest"
 )
 
 // Kinds of objects, as State has them.
@@ -37,7 +38,7 @@ type Row struct {
 	Session []int32 `json:"session"`
 	UID     *uint32 `json:"uid"`
 	Start   *uint64 `json:"start"` // nanoseconds since boot
-	Comm    *string `json:"comm"`  // as the process gave it itself
+	Comm    *string `json:"comm"`  // as the process gave it itself, escaped
 
 	record.Place
 }
@@ -78,7 +79,8 @@ func rowOf(o *state.Object, names func(uint32) container.Name) Row {
 		return r
 	}
 	r.Uses.PID = 1
-	r.UID, r.Start, r.Comm = &t.UID, &t.StartTime, &t.Comm
+	comm := forest.Escape(t.Comm)
+	r.UID, r.Start, r.Comm = &t.UID, &t.StartTime, &comm
 	r.Process = numbers(t.Process.Object)
 	r.Group, r.Session = numbers(t.Process.Group), numbers(t.Process.Session)
 	// A process has one parent, whichever of its threads is asked.

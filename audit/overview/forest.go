@@ -8,6 +8,7 @@ import (
 
 	"github.com/pidgraft/pidgraft/audit/budget"
 	"github.com/pidgraft/pidgraft/audit/state"
+	"github.com/pidgraft/pidgraft/forest"
 )
 
 // Forest is what lives in a namespace itself, not in one below it.
@@ -105,7 +106,7 @@ func ofProcess(p *state.Process) Process {
 		l = p.Tasks[0]
 	}
 	if l != nil {
-		r.Comm, r.UID, r.Zombie, r.Exiting = l.Comm, l.UID, l.Zombie, l.Exiting
+		r.Comm, r.UID, r.Zombie, r.Exiting = forest.Escape(l.Comm), l.UID, l.Zombie, l.Exiting
 		if l.Parent != nil {
 			r.Parent = l.Parent.Process.Object.Nr
 		}

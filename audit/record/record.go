@@ -9,6 +9,7 @@ import (
 	"github.com/pidgraft/pidgraft/audit/finding"
 	"github.com/pidgraft/pidgraft/audit/follow"
 	"github.com/pidgraft/pidgraft/audit/state"
+	"github.com/pidgraft/pidgraft/forest"
 )
 
 // Schema is what every record calls its schema.
@@ -228,13 +229,13 @@ func OfTask(t *state.Task) *Task {
 	return &Task{
 		Numbers: numbers(t.Object), Namespace: inode(t.Object.Namespace), Process: numbers(t.Process.Object),
 		Group: numbers(t.Process.Group), Session: numbers(t.Process.Session),
-		UID: t.UID, Comm: t.Comm, Start: t.StartTime, Exiting: t.Exiting,
+		UID: t.UID, Comm: forest.Escape(t.Comm), Start: t.StartTime, Exiting: t.Exiting,
 	}
 }
 
 // OfCreator is who made a task.
 func OfCreator(c event.Creator) *Creator {
-	return &Creator{Number: c.Nr, Host: c.HostNr, Namespace: c.Inode, UID: c.UID, Comm: c.Comm}
+	return &Creator{Number: c.Nr, Host: c.HostNr, Namespace: c.Inode, UID: c.UID, Comm: forest.Escape(c.Comm)}
 }
 
 // OfBudget is a budget.
@@ -249,7 +250,7 @@ func OfBudget(b budget.Budget) Budget {
 	for _, c := range b.Consumers {
 		comm := ""
 		if l := c.Process.Leader(); l != nil {
-			comm = l.Comm
+			comm = forest.Escape(l.Comm)
 		}
 		r.Consumers = append(r.Consumers, Consumer{numbers(c.Process.Object), comm, c.Threads, c.Children})
 	}

@@ -57,7 +57,15 @@ func TestManual(t *testing.T) {
 		is, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Error(err)
-		} else if !bytes.Equal(is, want) {
+			continue
+		}
+		for _, section := range []string{"SYNOPSIS", "OPTIONS", "EXIT STATUS", "OVERHEAD", "EXAMPLES"} {
+			_, rest, there := strings.Cut(string(is), "\n.SH "+section+"\n")
+			if body, _, _ := strings.Cut(rest, "\n.SH "); !there || len(body) < 10 {
+				t.Errorf("%s has nothing in %s", name, section)
+			}
+		}
+		if !bytes.Equal(is, want) {
 			t.Errorf("%s is not up to date; run: go test ./cmd/pidgraft -run TestManual -manual.update\n%s", name, cmp.Diff(string(is), string(want)))
 		}
 	}
@@ -132,6 +140,7 @@ func rootPage(root *cobra.Command) string {
 :   If it is dumb, likewise, and no progress is shown.
 
 `)
+	b.WriteString("# OVERHEAD\n\nThat of each command is in its page. What nobody calls costs nothing: no daemon, no module, no change of the kernel.\n\n")
 	b.WriteString(examples(root))
 	return b.String()
 }

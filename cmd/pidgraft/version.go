@@ -30,6 +30,8 @@ func versionCommand() *cobra.Command {
 		Long: `Print the version of pidgraft, the kernel that it runs on, and the schemas of its
 JSON output (docs/schema), and what can be done here, as pidgraft doctor finds
 out and explains.`,
+		Example: `  pidgraft version
+  pidgraft version --features=false | head -n 1`,
 		Annotations: overhead("That of pidgraft-doctor(1); with --features=false none."),
 		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
