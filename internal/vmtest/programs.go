@@ -14,10 +14,10 @@ import (
 )
 
 // The programs that tests take, beside those of busybox, and Debian's packages
-// that have them.
+// that have them. Busybox has a timeout and a readlink, too, which do less.
 var (
-	programs = []string{"busybox", "bash", "runc", "bwrap", "unshare", "setpriv", "script"}
-	packages = []string{"busybox-static", "bash", "runc", "bubblewrap", "util-linux", "bsdutils"}
+	programs = []string{"busybox", "bash", "runc", "bwrap", "unshare", "setpriv", "script", "timeout", "readlink"}
+	packages = []string{"busybox-static", "bash", "runc", "bubblewrap", "util-linux", "bsdutils", "coreutils"}
 )
 
 // userTree gives the path of a tree in the cache in which Debian's packages are
@@ -28,13 +28,23 @@ func userTree(ctx context.Context, cache, arch string) (string, error) {
 		return "", err
 	}
 	tree := a.path("tree")
-	if isFresh(tree) {
+	if isFresh(tree) && hasPrograms(tree) {
 		return tree, nil
 	}
 	if err := a.userTree(ctx, tree); err != nil {
 		return "", fmt.Errorf("programs of %s for %s: %w", userSuite, arch, err)
 	}
 	return tree, nil
+}
+
+// hasPrograms: a tree may be of a time when tests took fewer.
+func hasPrograms(tree string) bool {
+	for _, name := range programs {
+		if _, err := os.Stat(filepath.Join(tree, "usr/bin", name)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *apt) userTree(ctx context.Context, tree string) error {
