@@ -57,8 +57,8 @@ func ownCgroup() (string, error) {
 	if err != nil && !errors.Is(err, unix.EACCES) {
 		return "", cannot("write access to " + dir)
 	}
-	if hasFile(dir, "cgroup.procs") && !hasFile(dir, "cgroup.kill") && hasFile(dir, "cgroup.type") {
-		return "", cannot("cgroup.kill") // every cgroup but the uppermost has it
+	if lacksKill(dir) {
+		return "", cannot("cgroup.kill")
 	}
 	return dir, nil
 }
@@ -68,6 +68,12 @@ func ownCgroup() (string, error) {
 func isRoots(dir string) bool {
 	var s unix.Stat_t
 	return unix.Stat(dir, &s) == nil && s.Uid == 0 && s.Mode&0o200 != 0
+}
+
+// lacksKill reports whether a cgroup is that of a kernel without cgroup.kill, which
+// every cgroup but the uppermost has from 5.14 on. The uppermost has no type either.
+func lacksKill(dir string) bool {
+	return hasFile(dir, "cgroup.procs") && hasFile(dir, "cgroup.type") && !hasFile(dir, "cgroup.kill")
 }
 
 func hasFile(dir, name string) bool {

@@ -115,8 +115,20 @@ func endFamily(t testing.TB, root int) {
 // Where there is no cgroup.kill nothing is made, and it is what is named.
 func TestInPlaceTooOld(t *testing.T) {
 	requireRoot(t)
+	dir := t.TempDir()
+	for _, step := range []struct {
+		file string
+		want bool
+	}{{"cgroup.procs", false}, {"cgroup.type", true}, {"cgroup.kill", false}} {
+		if err := os.WriteFile(filepath.Join(dir, step.file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := lacksKill(dir); got != step.want {
+			t.Errorf("with %s: %v", step.file, got)
+		}
+	}
 	if require.CgroupKill.Probe() == nil {
-		return // the other tests' case
+		return // there is nothing to be refused here
 	}
 	free := freeNumbers(2)
 	s := newPlaceScript(t, free[0], free[1])
