@@ -89,6 +89,7 @@ func runWorkers(t *testing.T) {
 	}
 	if testing.Short() {
 		b.N = max(b.N/4, 1)
+		b.Args = []string{"-rapid.shrinktime=5s"}
 	}
 	if *kernelWorkers > 0 {
 		b.Workers = *kernelWorkers
