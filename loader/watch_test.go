@@ -13,6 +13,7 @@ import (
 // not.
 func TestChanges(t *testing.T) {
 	privileged(t)
+	all := loaders{}
 	const base = `
 		outside fork init newpid
 		init fork a
@@ -35,6 +36,7 @@ func TestChanges(t *testing.T) {
 		{"b unshare pid", collector.Changes{Unshares: 1}},
 		{"b setns n pid", collector.Changes{Setns: 1}},
 	} {
+		each := t
 		t.Run(test.script, func(t *testing.T) {
 			for _, scope := range []Scope{Container, Subtree} {
 				root := "init"
@@ -42,7 +44,11 @@ func TestChanges(t *testing.T) {
 					root = "b"
 				}
 				f, other := testforest.Start(t, base), testforest.Start(t, base)
-				l := start(t, Target{PID: f.PID(root), Scope: scope})
+				l := all.start(each, Target{PID: f.PID(root), Scope: scope})
+				before, err := l.Changes()
+				if err != nil {
+					t.Fatal(err)
+				}
 				if err := other.Run(test.script); err != nil {
 					t.Fatal(err)
 				}
@@ -53,8 +59,8 @@ func TestChanges(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if scope == Subtree && beside != (collector.Changes{}) {
-					t.Errorf("scope %d: events beside the target were counted: %+v", scope, beside)
+				if d := minus(beside, before); scope == Subtree && d != (collector.Changes{}) {
+					t.Errorf("scope %d: events beside the target were counted: %+v", scope, d)
 				}
 				if err := f.Run(test.script); err != nil {
 					t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	randomN    = flag.Int("random.n", 60, "random histories for each class of TestRandomForests; a fifth with -short")
+	randomN    = flag.Int("random.n", 60, "random histories for each class of TestRandomForests; a tenth with -short")
 	randomSeed = flag.Uint64("random.seed", 1, "seed of TestRandomForests")
 )
 
@@ -35,7 +35,7 @@ func TestRandomForests(t *testing.T) {
 	requireRoot(t)
 	n := *randomN
 	if testing.Short() {
-		n = max(n/5, 1)
+		n = max(n/10, 1)
 	}
 	each, err := PidMaxEach(nil)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestWardensInPlace(t *testing.T) {
 			if err := forest.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			for _, flags := range ways() {
+			for _, flags := range ways(0) {
 				mine, err := children(os.Getpid())
 				if err != nil {
 					t.Fatal(err)
