@@ -3,7 +3,6 @@
 package packaging
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/pidgraft/pidgraft/internal/leak"
+	"github.com/pidgraft/pidgraft/internal/require"
 )
 
 const version = "0.0.1-test.1"
@@ -35,14 +37,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir != "" {
-		if err := os.RemoveAll(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
+	os.Exit(leak.Checked(m, func() error {
+		if dir == "" {
+			return nil
 		}
-	}
-	os.Exit(code)
+		return os.RemoveAll(dir)
+	}).Run())
 }
 
 // packages is the directory with all that make packages makes for this machine. It is
@@ -76,6 +76,7 @@ func made(t *testing.T, dist, suffix string) string {
 // TestPackages: the .deb is installed, works, and leaves nothing when it is
 // removed; the .rpm and the archive have the same files; the sums are right.
 func TestPackages(t *testing.T) {
+	require.Feature(t, require.Sources)
 	if os.Geteuid() != 0 {
 		t.Fatal("run as root: it installs a package")
 	}
@@ -158,6 +159,7 @@ func TestPackages(t *testing.T) {
 // What make install puts below a prefix, make uninstall takes away, and the unit
 // starts the program that is there.
 func TestInstall(t *testing.T) {
+	require.Feature(t, require.Sources)
 	dest := t.TempDir()
 	run(t, "../..", "make", "-s", "install", "DESTDIR="+dest, "PREFIX=/opt/pidgraft")
 	unit, err := os.ReadFile(filepath.Join(dest, "opt/pidgraft/lib/systemd/system/pidgraft-audit.service"))
@@ -177,6 +179,7 @@ func TestInstall(t *testing.T) {
 
 // What is no version is refused before anything is made.
 func TestNoVersion(t *testing.T) {
+	require.Feature(t, require.Sources)
 	dist := filepath.Join(t.TempDir(), "dist")
 	for _, v := range []string{"", "one", "1.2"} {
 		out, err := exec.Command("../../scripts/packages", dist, v).CombinedOutput()
