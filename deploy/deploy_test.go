@@ -66,6 +66,7 @@ func TestUnit(t *testing.T) {
 // Kubernetes knows every field of the DaemonSet, and it asks for no more than it
 // has to.
 func TestDaemonSet(t *testing.T) {
+	require.Feature(t, require.Sources)
 	var d apps.DaemonSet
 	if err := yaml.UnmarshalStrict([]byte(read(t, "kubernetes/daemonset.yaml")), &d); err != nil {
 		t.Fatal(err)
@@ -111,6 +112,7 @@ func TestRules(t *testing.T) {
 // Every metric that the rules and the dashboard name is there, and every metric
 // of namespaces is on the dashboard.
 func TestMetrics(t *testing.T) {
+	require.Feature(t, require.Sources)
 	known := map[string]bool{}
 	for _, m := range metric.All() {
 		known[m.Name] = true

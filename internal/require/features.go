@@ -91,7 +91,12 @@ var Sources = Requirement{
 	Name:   "the source tree",
 	Unless: []State{{Name: "it is a guest, with test data only", Holds: InGuest}},
 	Probe: func() error {
-		_, err := os.Stat("../../go.mod")
+		var err error
+		for _, top := range []string{"..", "../.."} {
+			if _, err = os.Stat(top + "/go.mod"); err == nil {
+				break
+			}
+		}
 		return err
 	},
 }
