@@ -138,10 +138,13 @@ func (c *Container) Kill() error {
 	// The end of its input is the end of its shell; delete is for the case
 	// that it does not get that far.
 	err := c.life.Close()
+	// At the same time the runc that started it takes it away, and one of the two
+	// may find half of it gone: what the second call says counts.
+	_ = c.runc("delete", "--force", c.id).Run()
+	// What it reports is that it was killed.
+	_ = c.cmd.Wait()
 	if out, failed := c.runc("delete", "--force", c.id).CombinedOutput(); failed != nil {
 		err = errors.Join(err, fmt.Errorf("runc delete: %w: %s", failed, out))
 	}
-	// What it reports is that it was killed.
-	_ = c.cmd.Wait()
 	return err
 }
