@@ -90,16 +90,18 @@ func (e *executor) spoil(id TaskID, op *plan.Op) Errno {
 	return 0
 }
 
-// stop stops a child that holds, which is when signals are unblocked.
+// stop stops a child. One that holds takes signals by then.
 func (e *executor) stop(id TaskID, op *plan.Op) Errno {
 	if errno := e.sees(id, op); errno != 0 && id != Outsider {
 		return errno
 	}
 	child := e.actors[op.Child].task
 	target := e.k.task(child).proc
-	target.blocked = false
-	e.k.takePending(target)
-	e.k.settle()
+	if e.holds(target) {
+		target.blocked = false
+		e.k.takePending(target)
+		e.k.settle()
+	}
 	if op.Signal != 0 {
 		if errno := e.k.Kill(id, child, op.Signal); errno != 0 {
 			return errno
@@ -113,6 +115,17 @@ func (e *executor) stop(id TaskID, op *plan.Op) Errno {
 	}
 	_, errno := e.k.WaitStopped(id, child)
 	return errno
+}
+
+// holds reports whether all threads of p are done with their programs.
+func (e *executor) holds(p *process) bool {
+	for t := p.first; t != nil; t = t.nextThread {
+		a := e.actorOf[t.id] - 1
+		if int(e.actors[a].next) < len(e.p.Actors[a].Ops) {
+			return false
+		}
+	}
+	return true
 }
 
 func cloneFlags(f plan.CloneFlags) CloneFlags {

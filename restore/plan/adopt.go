@@ -8,11 +8,10 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 )
 
-// adopt plans the birth of child number at of thread t below a member of its
-// session further down: a throwaway child of that member makes it and dies,
-// and t adopts it (kernel-rules 13, 16).
-func (p *planner) adopt(t int32, at int) {
-	k := p.nodes[t].kids[at]
+// adopt plans the birth of child k of thread t below a member of its session
+// further down: a throwaway child of that member makes it and dies, and t adopts
+// it (kernel-rules 13, 16).
+func (p *planner) adopt(t, k int32) {
 	s := p.need(k)
 	if !p.led(s) {
 		p.bearLate(k)
@@ -220,10 +219,11 @@ func (p *planner) summon(n int32) {
 	leader := p.nodes[t].leader
 	i := slices.Index(p.threadsOf(leader), t)
 	next := &p.nodes[leader].next[i]
-	if t == p.beside { // its children come in any order
+	if t == p.beside { // its children come in any order: one on its way keeps its turn, after k
 		rest := p.nodes[t].kids[*next:]
 		at := slices.Index(rest, k)
-		rest[0], rest[at] = rest[at], rest[0]
+		copy(rest[1:at+1], rest[:at])
+		rest[0] = k
 	}
 	if p.nodes[t].kids[*next] != k || p.nodes[leader].stage == early && p.need(k) == p.nodes[leader].session {
 		p.bearAhead(t, k)

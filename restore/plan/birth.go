@@ -453,8 +453,15 @@ func (p *planner) change(by, n int32, op Op, after ...Ref) Ref {
 	for _, t := range p.threadsOf(n) {
 		after = append(after, p.nodes[t].lastBorn)
 	}
+	if op.Code == Setpgid && op.Number != 0 && p.isInit(n) {
+		after = append(after, p.left...)
+	}
+	left := p.foreign(n, p.nodes[n].curGroup)
 	ref := p.do(by, op, after...)
 	p.nodes[n].changed = ref
+	if left {
+		p.left = append(p.left, ref)
+	}
 	return ref
 }
 
@@ -516,7 +523,7 @@ func (p *planner) bear(t int32, at int) {
 		p.birth(c, k, Parent)
 		p.settle(k)
 	default:
-		p.adopt(t, at)
+		p.adopt(t, k)
 	}
 }
 
@@ -647,6 +654,9 @@ func (p *planner) birth(a, k int32, flags CloneFlags) {
 	} else {
 		after = append(after, p.nodes[parent].lastKid, p.now(a).changed)
 		if p.isInit(k) {
+			if p.foreign(k, p.now(a).curGroup) {
+				after = append(after, p.left...)
+			}
 			op.Flags |= NewPID
 			if u := p.f.Namespaces[p.nodes[k].ns].Owner; u != 0 && p.founds(k) {
 				p.setOwner(k, &op)

@@ -99,9 +99,7 @@ func (p *planner) checkExited(i int32) {
 		p.unsupported(i, "the root has ended")
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
-	case sig != 0 && t.State == forest.DeadLeader && p.exiting(i):
-		p.unsupported(i, "it was killed by signal %d as an init with several threads: which of them then waits for the namespace the scheduler decides, and no plan (kernel-rules 23a)", sig)
-	case sig != 0 && t.State == forest.DeadLeader:
+	case sig != 0 && t.State == forest.DeadLeader && !p.exiting(i):
 		p.unsupported(i, "its leader was killed by signal %d while other threads live", sig)
 	case sig != 0 && !fatal(sig):
 		p.refuseNode(Unreachable, i, "it cannot have been killed by signal %d, which does not kill", sig)

@@ -21,7 +21,11 @@ func (p *planner) discard(parent int32, signal int32) {
 			p.unsupported(parent, "a child of it that has ended has exit signal %d, which only an exec in between survives", signal)
 		}
 	default:
-		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1})
+		var born []Ref // who is born meanwhile would ignore it for good
+		for _, t := range p.threadsOf(p.nodes[parent].leader) {
+			born = append(born, p.nodes[t].lastBorn)
+		}
+		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal, Number: 1}, born...)
 		p.do(parent, Op{Code: Ignore, Child: none, Signal: signal})
 	}
 }
@@ -86,7 +90,11 @@ func (p *planner) end(i int32) {
 	}
 	switch {
 	case t.State == forest.DeadLeader:
-		p.do(i, Op{Code: ExitThread, Child: none, Number: t.ExitCode}, p.neededBy(i)...)
+		status := t.ExitCode
+		if t.GroupExit && status&0x7f != 0 {
+			status = 0 // wait reports that of the group, by which the last thread ends
+		}
+		p.do(i, Op{Code: ExitThread, Child: none, Number: status}, p.neededBy(i)...)
 	case t.State == forest.Zombie:
 		p.endZombie(i)
 	}

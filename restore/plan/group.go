@@ -206,7 +206,7 @@ func (p *planner) keepGroup(n int32) {
 func (p *planner) canBring(n int32, g forest.Tag) (bySelf, byParent bool) {
 	nd := &p.nodes[n]
 	parent := nd.curParent
-	if p.isInit(n) && g > 0 && g != nd.tag && p.f.Encloses(int(nd.ns), p.f.Pid(g).Namespace) {
+	if p.pins(n, g) {
 		return false, false // it could never be ended in between (kernel-rules 23)
 	}
 	bySelf = p.sees(n, g)
@@ -218,6 +218,44 @@ func (p *planner) canBring(n int32, g forest.Tag) (bySelf, byParent bool) {
 		return false, false // it could not come to its own group again
 	}
 	return bySelf, byParent
+}
+
+// pins reports whether init n in group g would hold up what its own end waits
+// for, with the groups that others are in now (kernel-rules 23): the end of a
+// namespace waits for that of all below it, and for every init in a group that is
+// led from it or from below.
+func (p *planner) pins(n int32, g forest.Tag) bool {
+	if !p.isInit(n) || g <= 0 || g == p.nodes[n].tag {
+		return false
+	}
+	seen := make(map[int32]bool)
+	var waits func(ns int32) bool // whether the end of n's namespace waits for that of ns
+	waits = func(ns int32) bool {
+		if p.f.Encloses(int(p.nodes[n].ns), int(ns)) {
+			return true
+		}
+		if seen[ns] {
+			return false
+		}
+		seen[ns] = true
+		for at := ns; at >= 0; at = int32(p.f.Namespaces[at].Parent) {
+			init := p.initOf(at)
+			if init == none || !p.nodes[init].born {
+				continue
+			}
+			if in := p.nodes[init].curGroup; in > 0 && waits(int32(p.f.Pid(in).Namespace)) {
+				return true
+			}
+		}
+		return false
+	}
+	return waits(int32(p.f.Pid(g).Namespace))
+}
+
+// foreign reports whether init n, in group g, holds up the end of a namespace that
+// does not wait for its own anyhow.
+func (p *planner) foreign(n int32, g forest.Tag) bool {
+	return g > 0 && p.isInit(n) && !p.f.Encloses(p.f.Pid(g).Namespace, int(p.nodes[n].ns))
 }
 
 // bring puts process n into group g for now, if that can be done and undone,

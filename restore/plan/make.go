@@ -63,6 +63,7 @@ type planner struct {
 	gifts        []int32           // children that their parents must put into a group
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
+	left         []Ref // when inits left groups that are foreign: others join such only then (kernel-rules 23)
 	lastAdoption Ref
 	lastUnnamed  Ref                  // the last birth with a number from a cursor
 	identity     []Ref                // operations that change somebody's credentials

@@ -37,14 +37,6 @@ var refused = []struct {
 		return root
 	}, edit: func(f *forest.Forest) { f.Tasks[2].ExitCode = 31 },
 		kind: plan.Unsupported, text: "while other threads live"},
-	{name: "threaded init killed", make: func(m machine, root model.TaskID) model.TaskID {
-		init := m.fork(root, model.NewPID)
-		m.fork(init, model.Thread)
-		m.setns(root, init)
-		m.exit(m.fork(root, 0))
-		m.kill(init, 9)
-		return root
-	}, kind: plan.Unsupported, text: "the scheduler decides"},
 	{name: "root's exit signal", edit: func(f *forest.Forest) { f.Tasks[0].ExitSignal = 10 },
 		kind: plan.Unsupported, text: "exit signal is 10"},
 	{name: "entrant that would kill", make: func(m machine, root model.TaskID) model.TaskID { m.enter(root); return root },
