@@ -376,6 +376,9 @@ func (g *program) encode(hdr *stub.Plan, actors []stub.Actor, ops []stub.Op, bas
 	if root := g.plan.Actors[g.plan.Root].Task; g.plan.Root != plan.Init && root >= 0 && g.forest.Tasks[root].State == forest.Zombie {
 		hdr.Flags |= stub.RootEnded
 	}
+	if g.rootWaits() {
+		hdr.Flags |= stub.RootWaits
+	}
 	hdr.Report = uint32(d.at())
 	d.zeros(g.opts.reportMax())
 
@@ -428,8 +431,18 @@ func ending(c plan.Code) bool {
 	return c == plan.ExitThread || c == plan.ExitGroup || c == plan.Die
 }
 
-// rootNumber is the root's number in the root namespace, where a holder is
-// its parent.
+// rootWaits reports whether the root is an init that waits for its namespace.
+func (g *program) rootWaits() bool {
+	for a := range g.plan.Actors {
+		if g.process[a] == int32(g.plan.Root) && g.lingers(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// rootNumber is the root's number in the namespace of the holder that is its
+// parent.
 func (g *program) rootNumber() int32 {
 	m := g.maker[g.plan.Root]
 	if m.Actor < 0 {

@@ -68,13 +68,16 @@ func checkClone3() error {
 	}
 }
 
-// checkLevels: own level, one more for a new namespace, and the forest's
+// checkLevels: own level, one or two more for new namespaces, and the forest's
 // must be 32 at most (kernel-rules 2). How deep this process is cannot be seen
 // from inside; not being in the initial namespace it is one level at least.
 func checkLevels(f *forest.Forest, p *plan.Plan) error {
 	own, deepest, levels := 0, 1, 0
-	if inPlace(p) {
+	switch {
+	case inPlace(p):
 		deepest = 0
+	case f.Mode == forest.Container && p.Root != plan.Init:
+		deepest = 2 // one around that of a root that has ended
 	}
 	initial, err := privilege.InitialPidNamespace()
 	if err != nil {

@@ -69,8 +69,13 @@ func (v *verification) run(ctx context.Context, pid int) error {
 // the forest is let live, the thread of it that does that dies with the restorer.
 func keepLast(want, got *forest.Forest) {
 	for i := range want.Tasks {
-		if i < len(got.Tasks) && want.Tasks[i].TGID == want.Root().TGID && !want.Tasks[i].State.Exited() {
-			got.Tasks[i].PdeathSignal = want.Tasks[i].PdeathSignal
+		w := &want.Tasks[i]
+		switch {
+		case i >= len(got.Tasks) || w.TGID != want.Root().TGID || w.State.Exited():
+		case w.State == forest.ExitingInit: // another is the first task then
+			return
+		default:
+			got.Tasks[i].PdeathSignal = w.PdeathSignal
 			return
 		}
 	}

@@ -118,7 +118,9 @@ func (s *soak) one(dir string, h *model.History) error {
 			err = fmt.Errorf("it is not the same: %s", strings.Join(d, "; "))
 		}
 	}
-	if err == nil && before.Tasks[before.Root][witness.State] == "zombie" {
+	k, replayed := h.Replay()
+	err = errors.Join(err, replayed)
+	if err == nil && (k.Leaving(h.Root) || before.Tasks[before.Root][witness.State] == "zombie") {
 		root = -1 // who keeps it would keep it for ever
 	}
 	if err := errors.Join(err, unix.Kill(root, unix.SIGKILL), nobodyLeft()); err != nil {

@@ -21,12 +21,15 @@ type carrierKey struct {
 // from there down, each process whole before its next sibling, and at last
 // those that enter from outside.
 func (p *planner) grow() {
-	if p.holder != none {
+	switch {
+	case p.holder != none:
 		if p.holderLeads {
 			p.leadFromHolder()
 		}
 		p.bear(p.holder, 0)
-	} else {
+	case p.mourner != none:
+		p.bear(p.mourner, 0)
+	default:
 		p.bearRoot()
 	}
 	if p.beside != none && len(p.refusals) == 0 {
@@ -75,6 +78,33 @@ func (p *planner) hold() {
 		p.holdInPlace(n)
 	}
 }
+
+// rootGone reports whether the root of a container has ended, or begun to: it can
+// neither commit nor report the restore.
+func rootGone(f *forest.Forest, x *forest.Index) bool {
+	return slices.ContainsFunc(x.Threads(0), func(t int32) bool {
+		return f.Tasks[t].State == forest.Zombie || f.Tasks[t].State == forest.ExitingInit
+	})
+}
+
+// mourn adds the init of a namespace around that of a root that has ended: its
+// parent, who keeps what is left of it. One more level above the root's is not seen
+// from inside.
+func (p *planner) mourn() {
+	n := int32(len(p.nodes))
+	nd := p.blank(n, RoleHolder)
+	nd.actor, nd.ns, nd.numbers = Init, outside, []int32{1}
+	nd.session, nd.group = forest.Inherited, forest.Inherited
+	nd.born, nd.curSession, nd.curGroup = true, forest.Inherited, forest.Inherited
+	nd.kids = []int32{0}
+	p.nodes = append(p.nodes, nd)
+	p.plan.Actors[Init] = Actor{Role: RoleHolder, Task: none, Why: "number 1 of a namespace around the forest's: the parent of the root, which has ended"}
+	p.mourner = n
+	p.nodes[0].parent = n
+}
+
+// rootsNumber is what the root is called in its mourner's namespace.
+const rootsNumber = 2
 
 // stage is how far a process is in bearing its children.
 type stage uint8

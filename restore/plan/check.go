@@ -95,8 +95,6 @@ func (p *planner) checkExited(i int32) {
 	}
 	sig := status & 0x7f
 	switch {
-	case i == 0 && t.State == forest.Zombie && p.holder == none:
-		p.unsupported(i, "the root has ended")
 	case status&0x80 != 0:
 		p.unsupported(i, "it ended with a core dump (wait status %#x), and only a real dump leaves that mark (kernel-rules 21)", status)
 	case sig != 0 && t.State == forest.DeadLeader && !p.exiting(i):
@@ -190,10 +188,6 @@ func (p *planner) checkInit(i int32) {
 // cannot be brought there.
 func (p *planner) checkExiting(i int32) {
 	leader := p.nodes[i].leader
-	if leader == 0 {
-		p.unsupported(i, "the root has ended, and waits for its namespace to become empty")
-		return
-	}
 	ns := int(p.nodes[i].ns)
 	for tag := range p.f.Pids {
 		if !p.f.Encloses(ns, p.f.Pids[tag].Namespace) {

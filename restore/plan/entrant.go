@@ -138,6 +138,9 @@ func (p *planner) cloneInto(a, k, init int32, op Op, after []Ref) Ref {
 	p.nodes[a].takes = init
 	if p.now(a).user == 0 {
 		op.Numbers = p.innermostFirst(p.chain(k))
+		if a == p.mourner && k == 0 {
+			op.Numbers = append(op.Numbers, rootsNumber)
+		}
 	} else {
 		numbers, cursors := p.nameOuter(a, k)
 		op.Numbers, after = numbers, append(after, cursors...)

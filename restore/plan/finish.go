@@ -57,7 +57,7 @@ func (p *planner) endHelpers() {
 			end(k)
 		}
 		delete(kids, n)
-		if n != p.holder && n != p.beside && !p.nodes[n].ended {
+		if n != p.holder && n != p.mourner && n != p.beside && !p.nodes[n].ended {
 			p.endHelper(n)
 		}
 	}
@@ -146,6 +146,9 @@ func (p *planner) rest() {
 		p.stopChildren(p.holder)
 		p.dismiss(p.holder)
 		p.do(p.holder, Op{Code: Serve, Child: none})
+	}
+	if p.mourner != none {
+		p.do(p.mourner, Op{Code: Serve, Child: none})
 	}
 	if p.stays() {
 		p.do(p.beside, Op{Code: Stay, Child: none})

@@ -47,6 +47,7 @@ type planner struct {
 	nodes       []node
 	beside      int32 // the outsider, or none
 	holder      int32 // the init of a subtree's namespace, or none
+	mourner     int32 // the init around a container whose root has ended, and its parent, or none
 	tasks       int32 // nodes[:tasks] are the tasks; helpers follow
 
 	ghosts map[forest.Tag]int32 // ghost objects and the nodes that carry them
@@ -118,7 +119,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		wardens:   make(map[int32]int32),
 		writers:   make(map[int32]int32),
 
-		lastAdoption: noRef, lastUnnamed: noRef, barrier: noRef, stops: noRef, holder: none, beside: none,
+		lastAdoption: noRef, lastUnnamed: noRef, barrier: noRef, stops: noRef, holder: none, mourner: none, beside: none,
 	}
 }
 

@@ -127,8 +127,9 @@ func (p *planner) index() {
 	p.nodes = make([]node, len(f.Tasks), len(f.Tasks)+len(f.Tasks)/4+8)
 	first := int32(Init)
 	held := f.Pid(f.Root().Pid).Numbers[0] != 1
-	if held {
-		first++ // Init is a holder: the root is another number
+	gone := !held && rootGone(f, x)
+	if held || gone {
+		first++ // Init is a holder: the root is another
 	}
 	for i := range f.Tasks {
 		t := &f.Tasks[i]
@@ -156,8 +157,11 @@ func (p *planner) index() {
 		p.plan.Actors[p.nodes[i].actor] = Actor{Role: RoleTask, Task: i}
 	}
 	p.plan.Root = int(p.nodes[0].actor)
-	if held {
+	switch {
+	case held:
 		p.hold()
+	case gone:
+		p.mourn()
 	}
 	p.entrants()
 	p.ghosts = make(map[forest.Tag]int32)

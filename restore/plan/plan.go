@@ -32,7 +32,8 @@ const (
 	RoleRestorer Role = iota
 	// RoleTask becomes a task of the forest.
 	RoleTask
-	// RoleHolder is the init of the new namespace of a subtree.
+	// RoleHolder is the init of the new namespace of a subtree, or of one
+	// around that of a root that has ended.
 	RoleHolder
 	// RoleGhost carries the number of a ghost, founds its session or group,
 	// and ends.

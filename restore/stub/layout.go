@@ -28,6 +28,7 @@ const (
 	RootEnded = 8
 	InPlace   = 16
 	NullStdio = 32
+	RootWaits = 64
 )
 
 // Plan.Commit.

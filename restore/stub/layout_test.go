@@ -42,7 +42,7 @@ func goLayout() map[string]uint32 {
 		"TRACE_SIZE": TraceSize, "FD_PLAN": FDPlan, "FD_LIFE": FDLife,
 		"FD_BELL": FDBell, "PLAN_OWN_MEMORY": OwnMemory,
 		"PLAN_DETACH": Detach, "PLAN_EXEC": Exec, "PLAN_ROOT_ENDED": RootEnded,
-		"PLAN_IN_PLACE": InPlace, "PLAN_NULL_STDIO": NullStdio,
+		"PLAN_IN_PLACE": InPlace, "PLAN_NULL_STDIO": NullStdio, "PLAN_ROOT_WAITS": RootWaits,
 		"COMMIT_DONE": CommitDone, "OP_DONE": Done, "OP_LEAVING": Leaving,
 		"MARK_NOTIFY": MarkNotify, "MARK_BELL": MarkBell,
 		"MARK_TRACE": MarkTrace, "MARK_EXEC": MarkExec, "MARK_LINGERS": MarkLinger,

@@ -329,9 +329,9 @@ noreturn void serve(u32 self, struct op *op)
 		    (info.pid && !in_place()) || from_child(&info))
 			continue;
 		sys2(__NR_kill, PLAN->root_number, sig);
-		/* a zombie is kept until somebody lets go of it */
-		if (PLAN->flags & PLAN_ROOT_ENDED && !ignored_by_default(sig) &&
-		    !stops_by_default(sig))
+		/* what has ended is kept until somebody lets go of it */
+		if (PLAN->flags & (PLAN_ROOT_ENDED | PLAN_ROOT_WAITS) &&
+		    !ignored_by_default(sig) && !stops_by_default(sig))
 			quit(128 + sig);
 	}
 }

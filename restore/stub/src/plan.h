@@ -38,6 +38,7 @@ typedef unsigned long long u64;
 #define PLAN_ROOT_ENDED	8u	/* the root below the holder is a zombie */
 #define PLAN_IN_PLACE	16u	/* in the namespace of the restorer: place.c */
 #define PLAN_NULL_STDIO	32u	/* after the report, 1 and 2 become what 0 is */
+#define PLAN_ROOT_WAITS	64u	/* the root below the holder waits for its namespace */
 
 /* struct plan, commit */
 #define COMMIT_NONE	0u
