@@ -91,8 +91,13 @@ func (g *program) checkProgram(a int) error {
 	if len(ops) == 0 {
 		return fmt.Errorf("has no program")
 	}
+	anew := false
 	for i := range ops {
 		op := &ops[i]
+		if anew && g.needsTable(a, op) {
+			return fmt.Errorf("operation %d, %v, needs a descriptor, after an exec", i, op.Code)
+		}
+		anew = anew || op.Code == plan.Exec
 		if op.Code.Last() != (i == len(ops)-1) {
 			return fmt.Errorf("operation %d of %d is %v", i, len(ops), op.Code)
 		}
@@ -110,6 +115,18 @@ func (g *program) checkProgram(a int) error {
 		}
 	}
 	return nil
+}
+
+// needsTable reports whether op needs descriptors that an exec has closed, or
+// stacks that it has lost.
+func (g *program) needsTable(a int, op *plan.Op) bool {
+	switch op.Code {
+	case plan.Clone, plan.JoinPID, plan.JoinUser, plan.Keep:
+		return true
+	case plan.Reap, plan.Await, plan.Stop, plan.Kill:
+		return g.unknown(a, op)
+	}
+	return false
 }
 
 // mayDo: the restorer is outside of the forest and does only what cannot be

@@ -201,6 +201,8 @@ func systemCall(op *plan.Op) string {
 		return "setresuid"
 	case plan.Ignore:
 		return "sigaction"
+	case plan.Exec:
+		return "execve"
 	case plan.Cursor:
 		return "write ns_last_pid"
 	case plan.PidMax:

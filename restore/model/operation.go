@@ -71,6 +71,8 @@ func (e *executor) do(a int32, s *actor, op *plan.Op) Errno {
 		return errno
 	case plan.Stop:
 		return e.stop(s.task, op)
+	case plan.Exec:
+		return k.Exec(s.task)
 	case plan.Undumpable, plan.Nop, plan.Hold, plan.Perish, plan.Serve, plan.Stay, plan.End:
 		_, errno := k.actor(s.task)
 		return errno

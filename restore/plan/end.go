@@ -17,7 +17,7 @@ func (p *planner) discard(parent int32, signal int32) {
 	switch {
 	case !fatal(signal) && !stops(signal):
 	case signal == sigKill || signal == sigStop:
-		if !p.isInit(p.nodes[parent].leader) {
+		if !p.isInit(p.nodes[parent].leader) && p.executedBy(parent) == noRef {
 			p.unsupported(parent, "a child of it that has ended has exit signal %d, which only an exec in between survives", signal)
 		}
 	default:
@@ -107,7 +107,7 @@ func (p *planner) endZombie(i int32) {
 		p.stoppers = append(p.stoppers, i)
 		return
 	}
-	p.endProcess(i, parent, p.neededBy(i))
+	p.endProcess(i, parent, append(p.neededBy(i), p.executedBy(nd.parent)))
 	done := p.do(parent, Op{
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
 	}, nd.arrived, p.nodes[nd.parent].arrivedKids)

@@ -21,6 +21,7 @@ func (p *planner) finish() {
 	if len(p.refusals) > 0 {
 		return
 	}
+	p.execute()
 	p.endHelpers()
 	for i := int32(0); i < p.tasks; i++ {
 		p.attributes(i)
@@ -92,7 +93,7 @@ func (p *planner) endHelper(n int32) {
 		p.stoppers = append(p.stoppers, n)
 		return
 	}
-	end := p.do(n, Op{Code: ExitGroup, Child: none}, p.helperNeeds(n)...)
+	end := p.do(n, Op{Code: ExitGroup, Child: none}, append(p.helperNeeds(n), p.executedBy(parent))...)
 	if parent == none { // an outsider, which the restorer collects
 		p.deaths = append(p.deaths, end)
 		return

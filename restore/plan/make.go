@@ -64,7 +64,9 @@ type planner struct {
 	gifts        []int32           // children that their parents must put into a group
 	joins        map[forest.Tag][]Ref
 	members      map[seat]int32
-	left         []Ref // when inits left groups that are foreign: others join such only then (kernel-rules 23)
+	execs        map[int32]bool // who runs the stub anew
+	executed     map[int32]Ref  // and when it has
+	left         []Ref          // when inits left groups that are foreign: others join such only then (kernel-rules 23)
 	lastAdoption Ref
 	lastUnnamed  Ref                  // the last birth with a number from a cursor
 	identity     []Ref                // operations that change somebody's credentials
@@ -115,6 +117,8 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		byThreads: make(map[int32][]Ref),
 		crews:     make(map[forest.Tag]*crew),
 
+		execs:     make(map[int32]bool),
+		executed:  make(map[int32]Ref),
 		deadInits: make(map[int32]int32),
 		wardens:   make(map[int32]int32),
 		writers:   make(map[int32]int32),
@@ -132,7 +136,7 @@ func (p *planner) make() Refusals {
 		}
 	}
 	p.checked = true
-	for _, step := range []func(){p.settleHomes, p.require, p.wantGroups, p.grow, p.group, p.finish} {
+	for _, step := range []func(){p.settleHomes, p.require, p.settleExecs, p.wantGroups, p.grow, p.group, p.finish} {
 		if step(); len(p.refusals) > 0 {
 			return p.refusals
 		}

@@ -155,6 +155,11 @@ const (
 	// be born there any more (kernel-rules 5). Number is how often one is
 	// tried in all.
 	Spoil
+	// Exec runs a program that goes on with the plan (execve): the exit
+	// signal is SIGCHLD from then on, and that of every child who was there
+	// before is taken for SIGCHLD at its end (kernel-rules 15). After it the
+	// actor bears nobody, and uses no descriptor of another's.
+	Exec
 	// Nop does nothing; it waits for what it comes after.
 	Nop
 
@@ -187,7 +192,7 @@ var codes = [...]string{
 	"clone", "setsid", "setpgid", "subreaper", "reap", "await", "join-pid",
 	"join-user", "keep", "unshare-pid", "unshare-user", "write-maps", "comm",
 	"set-ids", "ignore", "kill", "stop",
-	"undumpable", "pdeath", "cursor", "pid-max", "spoil", "nop", "hold",
+	"undumpable", "pdeath", "cursor", "pid-max", "spoil", "exec", "nop", "hold",
 	"exit-thread", "exit-group", "die", "perish", "serve", "stay", "end",
 }
 

@@ -181,7 +181,7 @@ type crew struct {
 // stopsParent reports whether the end of process z stops its parent.
 func (p *planner) stopsParent(z int32) bool {
 	nd := &p.nodes[z]
-	return nd.signal == sigStop && nd.curParent != none && p.nodes[nd.curParent].task != none &&
+	return nd.signal == sigStop && nd.curParent != none && p.executedBy(nd.curParent) == noRef && p.nodes[nd.curParent].task != none &&
 		!p.isInit(p.nodes[nd.curParent].leader)
 }
 

@@ -128,6 +128,8 @@ func (s *steps) doesAlone(op *plan.Op) string {
 		return fmt.Sprintf("writes %d into pid_max of its namespace", op.Number)
 	case plan.Spoil:
 		return "spoils the empty pid namespace by a birth that fails"
+	case plan.Exec:
+		return "runs the stub anew (execve): exit signals of before count as SIGCHLD"
 	case plan.Nop:
 		return "only waits"
 	case plan.Hold:

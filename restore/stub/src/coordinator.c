@@ -34,23 +34,22 @@ static void check(enum stage stage, long result)
 		fatal(stage, result);
 }
 
-static void map_plan(void)
+/* The size, or why not. */
+long map_plan(void)
 {
 	long size = sys3(__NR_lseek, FD_PLAN, 0, 2 /* SEEK_END */);
 	long at;
 
 	if (size < (long)sizeof(struct plan))
-		fatal(STAGE_MAP, -EINVAL);
+		return -EINVAL;
 	at = sys5(__NR_mmap, PLAN_ADDR, size, PROT_READ | PROT_WRITE,
 		  MAP_SHARED | MAP_FIXED_NOREPLACE, FD_PLAN);
 	if (at != (long)PLAN_ADDR)
-		fatal(STAGE_MAP, at);
+		return at < 0 ? at : -EEXIST;
 	if (PLAN->magic != PLAN_MAGIC || PLAN->version != PLAN_VERSION ||
 	    PLAN->size != (u64)size)
-		fatal(STAGE_MAP, -EINVAL);
-	/* No page fault per page later; only worth it when all share it. */
-	if (!(PLAN->flags & PLAN_OWN_MEMORY))
-		sys3(__NR_madvise, PLAN_ADDR, size, 23 /* POPULATE_WRITE */);
+		return -EINVAL;
+	return size;
 }
 
 static void map_stacks(void)
@@ -120,7 +119,12 @@ static void close_on_exec(void)
 
 static void prepare(void)
 {
-	map_plan();
+	long size = map_plan();
+
+	check(STAGE_MAP, size);
+	/* No page fault per page later; only worth it when all share it. */
+	if (!(PLAN->flags & PLAN_OWN_MEMORY))
+		sys3(__NR_madvise, PLAN_ADDR, size, 23 /* POPULATE_WRITE */);
 	close_on_exec();
 	sys2(__NR_prctl, PR_SET_NAME, "pidgraft-coord");
 	set_limits();
@@ -400,6 +404,8 @@ noreturn void start(long *stack)
 {
 	char **argv = (char **)(stack + 1);
 
+	if (stack[0] > 1 && argv[0][0] == 0)
+		come_again(argv + 1);
 	if (stack[0] > 1)
 		quit(write_maps(argv + 1));
 	coordinate();

@@ -72,6 +72,7 @@ const struct entry layout[]
 	VALUE("cursor", OP_CURSOR),
 	VALUE("pid-max", OP_PID_MAX),
 	VALUE("spoil", OP_SPOIL),
+	VALUE("exec", OP_EXEC),
 	VALUE("nop", OP_NOP),
 	VALUE("hold", OP_HOLD),
 	VALUE("exit-thread", OP_EXIT_THREAD),

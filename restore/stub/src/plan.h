@@ -94,6 +94,7 @@ enum code {
 	OP_CURSOR,
 	OP_PID_MAX,
 	OP_SPOIL,
+	OP_EXEC,
 	OP_NOP,
 	OP_HOLD,
 	OP_EXIT_THREAD,

@@ -69,10 +69,12 @@ enum stage {
 };
 
 /* coordinator.c */
+long map_plan(void);
 noreturn void coordinate(void);
 
 /* task.c */
 noreturn void run(u32 self);
+noreturn void go_on(u32 self, u32 i);
 long make_child(u32 self, struct op *op);
 long undumpable(void);
 void arm(u32 self);
@@ -121,6 +123,8 @@ noreturn void serve(u32 self, struct op *op);
 noreturn void stay(struct op *op);
 
 /* exec.c */
+long exec_again(u32 self, struct op *op);
+noreturn void come_again(char **argv);
 noreturn void exec_program(struct program *program);
 
 /* maps.c */

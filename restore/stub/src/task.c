@@ -312,6 +312,8 @@ static noinline long step(u32 self, struct op *op)
 		return write_number("/proc/sys/kernel/pid_max", op->number);
 	case OP_SPOIL:
 		return spoil(op);
+	case OP_EXEC:
+		return exec_again(self, op);
 	case OP_NOP:
 		return 0;
 	case OP_EXIT_THREAD:
@@ -326,18 +328,23 @@ static noinline long step(u32 self, struct op *op)
 
 noreturn void run(u32 self)
 {
-	struct actor *actor = actor_at(self);
-	struct op *op;
-	long error;
-	u32 i;
-
 	if (self == 0)
 		stand_guard();
 	if (self == PLAN->committer)
 		arm(self);
-	else if (actor->beside)
+	else if (actor_at(self)->beside)
 		guard(self);
-	for (i = actor->first;; i++) {
+	go_on(self, actor_at(self)->first);
+}
+
+/* From operation i on. */
+noreturn void go_on(u32 self, u32 i)
+{
+	struct actor *actor = actor_at(self);
+	struct op *op;
+	long error;
+
+	for (;; i++) {
 		op = op_at(i);
 		store(&actor->at, i);
 		wait_for(op);
