@@ -2,7 +2,11 @@
 
 package plan
 
-import "github.com/pidgraft/pidgraft/forest"
+import (
+	"slices"
+
+	"github.com/pidgraft/pidgraft/forest"
+)
 
 // Some exit signals only an exec in between leaves: a child's that would have
 // ended its parent, or one that was made by CLONE_PARENT of a sibling who has
@@ -26,11 +30,17 @@ func (p *planner) settleExecs() {
 	}
 }
 
-// canExec reports whether process i can run the stub anew: exec ends threads, and
-// descriptors to enter namespaces by are not handed over.
+// canExec reports whether process i can run the stub anew: exec ends threads. Inside
+// a user namespace it takes the capabilities, too, of who is not root there.
 func (p *planner) canExec(i int32) bool {
-	return i < p.tasks && p.nodes[i].leader == i && !p.isInit(i) && len(p.nodes[i].threads) == 0 &&
-		p.f.Tasks[i].UserNamespace == 0 && p.f.Tasks[i].State != forest.DeadLeader
+	if i >= p.tasks || p.nodes[i].leader != i || p.isInit(i) || len(p.nodes[i].threads) > 0 {
+		return false
+	}
+	if p.f.Tasks[i].UserNamespace == 0 {
+		return true
+	}
+	return !p.f.Tasks[i].State.Exited() &&
+		!slices.ContainsFunc(p.nodes[i].kids, func(k int32) bool { return p.isStopped(k) })
 }
 
 // execute lets those run the stub anew that have to.
@@ -46,6 +56,7 @@ func (p *planner) execute() {
 		if !p.execs[i] {
 			continue
 		}
+		p.joinUser(i, p.f.Tasks[i].UserNamespace) // while it has the descriptor
 		nd := &p.nodes[i]
 		done := p.do(i, Op{Code: Exec, Child: none}, nd.changed) // its parent may no longer move it (kernel-rules 11)
 		p.do(i, Op{Code: Comm, Child: none, Text: p.f.Tasks[i].Comm})
