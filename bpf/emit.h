@@ -8,6 +8,8 @@
  *
  * The functions are global, not static, because the verifier then checks each
  * once and not once per call; the price is that they take addresses as numbers.
+ *
+ * lane is which of two walks it is for that may go on at the same time.
  */
 #ifndef PIDGRAFT_EMIT_H
 #define PIDGRAFT_EMIT_H
@@ -17,9 +19,17 @@ struct {
 	__uint(max_entries, 512 * 1024);
 } ring SEC(".maps");
 
+/* That of the second lane. The loader makes it smaller where none is expected. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 512 * 1024);
+} second_ring SEC(".maps");
+
+#define LANES 2
+
 /*
  * How far a namespace, user namespace or pid object has been emitted in this
- * pass. Least recently used entries make room for new ones: the worst that can
+ * pass, into the ring of a lane: the key is its address, and the lane. Least recently used entries make room for new ones: the worst that can
  * happen is a duplicate, which the collector expects, and never that what one
  * task needs is forgotten between two tries.
  */
@@ -35,8 +45,8 @@ struct {
 	__type(value, struct seen);
 } seen SEC(".maps");
 
-/* One pass; the loader clears it and sets number before each. There is one
- * reader, so the programs that write here never run at the same time. */
+/* One pass, as a lane sees it; the loader clears it and sets number before each.
+ * A lane has one reader, so no two programs that write here run at the same time. */
 struct pass {
 	u32 number;
 	u8 full; /* the ring was full: read again after draining */
@@ -53,45 +63,68 @@ struct pass {
 };
 _Static_assert(sizeof(struct pass) == 96, "pass");
 
-struct pass pass;
+struct pass passes[LANES];
 
-static union {
-	struct record_pid pid;
-	struct record_namespace namespace;
-	struct record_user_namespace user_namespace;
-	struct record_extents extents;
-} scratch;
+/* Where a lane makes its records. */
+static struct draft {
+	u8 view[VIEW_SIZE];
+	struct record_task task;
+	union {
+		struct record_pid pid;
+		struct record_namespace namespace;
+		struct record_user_namespace user_namespace;
+		struct record_extents extents;
+	};
+} drafts[LANES];
 
-static __always_inline int output(void *record, u64 size)
+static __always_inline struct pass *pass_of(u64 lane)
 {
+	return &passes[lane % LANES];
+}
+
+static __always_inline struct draft *draft_of(u64 lane)
+{
+	return &drafts[lane % LANES];
+}
+
+static __always_inline int output(u64 lane, void *record, u64 size)
+{
+	s64 failed;
+
 	/* Nobody sleeps on the ring: it is drained when a read returns. */
-	if (bpf_ringbuf_output(&ring, record, size, BPF_RB_NO_WAKEUP)) {
-		pass.full = 1;
+	if (lane % LANES)
+		failed = bpf_ringbuf_output(&second_ring, record, size, BPF_RB_NO_WAKEUP);
+	else
+		failed = bpf_ringbuf_output(&ring, record, size, BPF_RB_NO_WAKEUP);
+	if (failed) {
+		pass_of(lane)->full = 1;
 		return 1;
 	}
 	return 0;
 }
 
-static __always_inline u32 parts_seen(u64 id)
+static __always_inline u32 parts_seen(u64 lane, u64 id)
 {
-	struct seen *s = bpf_map_lookup_elem(&seen, &id);
+	u64 key = id + lane % LANES;
+	struct seen *s = bpf_map_lookup_elem(&seen, &key);
 
-	return s && s->pass == pass.number ? s->parts : 0;
+	return s && s->pass == pass_of(lane)->number ? s->parts : 0;
 }
 
-static __always_inline void mark_seen(u64 id, u32 parts)
+static __always_inline void mark_seen(u64 lane, u64 id, u32 parts)
 {
-	struct seen s = { .pass = pass.number, .parts = parts };
+	struct seen s = { .pass = pass_of(lane)->number, .parts = parts };
+	u64 key = id + lane % LANES;
 
 	/* If it does not go in, there will be a duplicate. */
-	bpf_map_update_elem(&seen, &id, &s, BPF_ANY);
+	bpf_map_update_elem(&seen, &key, &s, BPF_ANY);
 }
 
 /* One part of an id map; parts beyond its end are nothing. */
-static __always_inline int emit_extents(u64 id, u32 which, u32 part)
+static __always_inline int emit_extents(u64 lane, u64 id, u32 which, u32 part)
 {
 	struct user_namespace *u = (void *)id;
-	struct record_extents *r = &scratch.extents;
+	struct record_extents *r = &draft_of(lane)->extents;
 	u64 map = which == EXTENTS_UID ? address(u, uid_map) : address(u, gid_map);
 	struct uid_gid_map *m = (void *)map;
 	u64 nr = probe(m, nr_extents);
@@ -101,8 +134,6 @@ static __always_inline int emit_extents(u64 id, u32 which, u32 part)
 	if (first >= nr || nr > MAX_EXTENTS)
 		return 0;
 	count = nr - first;
-	if (count > EXTENTS_PART)
-		count = EXTENTS_PART;
 	if (nr > sizeof(m->extent) / sizeof(m->extent[0]))
 		from = (u64)probe(m, forward);
 	from += first * sizeof(struct record_extent);
@@ -110,15 +141,19 @@ static __always_inline int emit_extents(u64 id, u32 which, u32 part)
 	r->map = which;
 	r->id = id;
 	r->first = first;
+	/* As in copy_numbers. */
+	barrier_var(count);
+	if (count > EXTENTS_PART)
+		count = EXTENTS_PART;
 	r->count = count;
 	probe_bytes(r->extents, count * sizeof(r->extents[0]), from);
-	return output(r, sizeof(*r) - sizeof(r->extents) + count * sizeof(r->extents[0]));
+	return output(lane, r, sizeof(*r) - sizeof(r->extents) + count * sizeof(r->extents[0]));
 }
 
-static __always_inline int emit_user_namespace_head(u64 id)
+static __always_inline int emit_user_namespace_head(u64 lane, u64 id)
 {
 	struct user_namespace *u = (void *)id;
-	struct record_user_namespace *r = &scratch.user_namespace;
+	struct record_user_namespace *r = &draft_of(lane)->user_namespace;
 
 	r->kind = RECORD_USER_NAMESPACE;
 	r->level = probe(u, level);
@@ -131,63 +166,65 @@ static __always_inline int emit_user_namespace_head(u64 id)
 	r->nr_uid = probe(u, uid_map.nr_extents);
 	r->nr_gid = probe(u, gid_map.nr_extents);
 	r->unused = 0;
-	return output(r, sizeof(*r));
+	return output(lane, r, sizeof(*r));
 }
 
 /* Part number part of a user namespace: its uid map, its gid map, itself. */
-__noinline int emit_user_namespace_part(u64 id, u32 part)
+__noinline int emit_user_namespace_part(u64 lane, u64 id, u32 part)
 {
 	if (part < EXTENTS_PARTS)
-		return emit_extents(id, EXTENTS_UID, part);
+		return emit_extents(lane, id, EXTENTS_UID, part);
 	if (part < 2 * EXTENTS_PARTS)
-		return emit_extents(id, EXTENTS_GID, part - EXTENTS_PARTS);
-	return emit_user_namespace_head(id);
+		return emit_extents(lane, id, EXTENTS_GID, part - EXTENTS_PARTS);
+	return emit_user_namespace_head(lane, id);
 }
 
 #define USER_NAMESPACE_PARTS (2 * EXTENTS_PARTS + 1)
 
-__noinline int emit_user_namespace(u64 id)
+__noinline int emit_user_namespace(u64 lane, u64 id)
 {
-	u32 done = parts_seen(id);
+	u32 done = parts_seen(lane, id);
 
+	if (done >= USER_NAMESPACE_PARTS)
+		return 0;
 	for (u32 part = 0; part < USER_NAMESPACE_PARTS; part++) {
 		if (part < done)
 			continue;
-		if (emit_user_namespace_part(id, part)) {
-			mark_seen(id, part);
+		if (emit_user_namespace_part(lane, id, part)) {
+			mark_seen(lane, id, part);
 			return 1;
 		}
 	}
-	if (done < USER_NAMESPACE_PARTS)
-		mark_seen(id, USER_NAMESPACE_PARTS);
+	mark_seen(lane, id, USER_NAMESPACE_PARTS);
 	return 0;
 }
 
 /* A user namespace and its ancestors. */
-__noinline int emit_user_namespaces(u64 id)
+__noinline int emit_user_namespaces(u64 lane, u64 id)
 {
+	struct pass *pass = pass_of(lane);
 	u64 u = id;
 
-	if (id == pass.user_namespace)
+	if (id == pass->user_namespace)
 		return 0;
 	/* One more than there are levels of user namespaces (33). */
 	for (int i = 0; i < MAX_NUMBERS + 1 && u; i++) {
-		if (emit_user_namespace(u))
+		if (emit_user_namespace(lane, u))
 			return 1;
 		u = (u64)probe((struct user_namespace *)u, parent);
 	}
-	pass.user_namespace = id;
+	pass->user_namespace = id;
 	return 0;
 }
 
-__noinline int emit_namespace(u64 id)
+__noinline int emit_namespace(u64 lane, u64 id)
 {
 	struct pid_namespace *ns = (void *)id;
-	struct record_namespace *r = &scratch.namespace;
+	struct record_namespace *r = &draft_of(lane)->namespace;
 
-	if (parts_seen(id))
+	if (parts_seen(lane, id))
 		return 0;
-	if (emit_user_namespaces((u64)probe(ns, user_ns)))
+	if (emit_user_namespaces(lane, (u64)probe(ns, user_ns)))
 		return 1;
 	r->kind = RECORD_NAMESPACE;
 	r->level = probe(ns, level);
@@ -199,25 +236,26 @@ __noinline int emit_namespace(u64 id)
 	r->pid_max = namespace_pid_max(ns);
 	r->inode = probe(ns, ns.inum);
 	r->allocated = probe(ns, pid_allocated);
-	if (output(r, sizeof(*r)))
+	if (output(lane, r, sizeof(*r)))
 		return 1;
-	mark_seen(id, 1);
+	mark_seen(lane, id, 1);
 	return 0;
 }
 
 /* A pid namespace and its ancestors, with the user namespaces that own them. */
-__noinline int emit_namespaces(u64 id)
+__noinline int emit_namespaces(u64 lane, u64 id)
 {
+	struct pass *pass = pass_of(lane);
 	u64 ns = id;
 
-	if (id == pass.namespace)
+	if (id == pass->namespace)
 		return 0;
 	for (int i = 0; i < MAX_NUMBERS && ns; i++) {
-		if (emit_namespace(ns))
+		if (emit_namespace(lane, ns))
 			return 1;
 		ns = (u64)probe((struct pid_namespace *)ns, parent);
 	}
-	pass.namespace = id;
+	pass->namespace = id;
 	return 0;
 }
 
@@ -252,16 +290,16 @@ static __always_inline u64 copy_numbers(struct record_number *to, u64 id, u64 le
 }
 
 /* A pid object, after its namespaces. */
-__noinline int emit_pid(u64 id, u32 marks)
+__noinline int emit_pid(u64 lane, u64 id, u32 marks)
 {
 	struct pid *p = (void *)id;
-	struct record_pid *r = &scratch.pid;
+	struct record_pid *r = &draft_of(lane)->pid;
 	u64 level = probe(p, level), size;
 	struct upid own = {};
 
 	if (level > MAX_LEVEL || probe_bytes(&own, sizeof(own), pid_upid(id, level)))
 		return 0;
-	if (emit_namespaces((u64)own.ns))
+	if (emit_namespaces(lane, (u64)own.ns))
 		return 1;
 	r->kind = RECORD_PID;
 	r->marks = marks | pid_uses(p);
@@ -272,17 +310,17 @@ __noinline int emit_pid(u64 id, u32 marks)
 	/* Freed under us: the next pass will tell. */
 	if (!size)
 		return 0;
-	return output(r, sizeof(*r) - sizeof(r->numbers) + size);
+	return output(lane, r, sizeof(*r) - sizeof(r->numbers) + size);
 }
 
 /* A pid object that many tasks use. */
-static __always_inline int emit_pid_once(u64 id)
+static __always_inline int emit_pid_once(u64 lane, u64 id)
 {
-	if (!id || parts_seen(id))
+	if (!id || parts_seen(lane, id))
 		return 0;
-	if (emit_pid(id, 0))
+	if (emit_pid(lane, id, 0))
 		return 1;
-	mark_seen(id, 1);
+	mark_seen(lane, id, 1);
 	return 0;
 }
 

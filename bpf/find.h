@@ -17,7 +17,7 @@ __noinline int found(u64 id)
 	u32 level = probe((struct pid *)own, level);
 
 	if (!upid_is_as_expected()) {
-		pass.drift = 1;
+		pass_of(0)->drift = 1;
 		return 1;
 	}
 	if (probe_bytes(&here, sizeof(here), pid_upid(own, level)) ||
@@ -49,12 +49,11 @@ int find(void *ctx)
 	if (!xa_node_is_as_expected() || !upid_is_as_expected() ||
 	    probe_bytes(&here, sizeof(here), pid_upid(own, probe((struct pid *)own, level))))
 		return WALK_CANNOT;
-	walk.next = number;
-	status = find_leaf((u64)here.ns);
-	if (status != WALK_MORE)
-		return status;
-	own = slots[number & 63];
-	if (walk.next != number || !own)
+	status = find_leaf(0, (u64)here.ns, number);
+	if (status_of(status) != WALK_MORE)
+		return status_of(status);
+	own = leaves[0].slots[number & 63];
+	if (next_of(status) != number || !own)
 		return WALK_DONE;
 	if (is_internal(own))
 		return WALK_AGAIN;

@@ -21,16 +21,32 @@ enum walk_status {
 	WALK_CANNOT, /* a tree, or a pid object in it, not as expected */
 };
 
-struct walk {
-	u32 next; /* in: the number to begin with; out: to go on with */
-	u32 until; /* the number to stop before; 0: none */
-};
-_Static_assert(sizeof(struct walk) == 8, "walk");
+/* What a run gives: its status, and the number to go on with, which is at most
+ * 1 << 22 (PID_MAX_LIMIT). */
+static __always_inline u64 walked(enum walk_status status, u64 next)
+{
+	return next << 3 | status;
+}
 
-struct walk walk;
+static __always_inline enum walk_status status_of(u64 walked)
+{
+	return walked & 7;
+}
 
-/* The slots of the node that is being looked at. */
-static u64 slots[64];
+static __always_inline u64 next_of(u64 walked)
+{
+	return walked >> 3;
+}
+
+/* The slots of the node that a lane is looking at. */
+static struct leaf {
+	u64 slots[64];
+} leaves[LANES];
+
+static __always_inline struct leaf *leaf_of(u64 lane)
+{
+	return &leaves[lane % LANES];
+}
 
 /* An internal entry has the low bits 10 (xa_is_internal); above 4096 it is a
  * node (xa_is_node), below it says "look again" (XA_RETRY_ENTRY) in an idr. */
@@ -45,14 +61,16 @@ static __always_inline u64 node_of(u64 entry)
 }
 
 /* The first slot from slot on that is not empty; 64 if there is none. */
-__noinline u64 next_slot(u64 slot)
+__noinline u64 next_slot(u64 lane, u64 slot)
 {
+	struct leaf *leaf = leaf_of(lane);
+
 	for (u64 i = 0; i < 64; i++, slot++) {
 		/* Keep the check beside the access, where the verifier sees it. */
 		barrier_var(slot);
 		if (slot >= 64)
 			break;
-		if (slots[slot])
+		if (leaf->slots[slot])
 			return slot;
 	}
 	return 64;
@@ -68,14 +86,15 @@ static __always_inline u64 task_of(u64 id)
 
 /* Emits the pid object that slot i of the leaf has, number base + i. In a
  * container with its task: all that have a number there are the target. */
-__noinline u64 emit_slot(u64 i, u64 base)
+__noinline u64 emit_slot(u64 lane, u64 i, u64 base)
 {
-	struct record_task *r = &task_record;
+	struct record_task *r = &draft_of(lane)->task;
 	u64 level = target.level, size;
+	struct record_number *own;
 
 	if (i >= 64)
 		return WALK_CANNOT;
-	r->pid = slots[i];
+	r->pid = leaf_of(lane)->slots[i];
 	/* Free, or reserved by a fork in progress. */
 	if (!r->pid)
 		return WALK_MORE;
@@ -84,93 +103,96 @@ __noinline u64 emit_slot(u64 i, u64 base)
 	/* An object is in the tree only when it is complete, and is freed an
 	 * RCU period after it left: what does not fit is no pid object. */
 	size = fill_pid(r);
+	/* As in copy_numbers. */
 	barrier_var(level);
-	if (!size || level > MAX_LEVEL || r->pid_level < level ||
-	    r->numbers[level].nr != (s32)(base + i) || r->numbers[level].ns != target.ns)
+	if (level > MAX_LEVEL)
+		return WALK_CANNOT;
+	own = &r->numbers[level];
+	barrier_var(own);
+	if (!size || r->pid_level < level || own->nr != (s32)(base + i) || own->ns != target.ns)
 		return WALK_CANNOT;
 	r->id = target.mode == TARGET_CONTAINER ? task_of(r->pid) : 0;
 	if (!r->id)
-		return emit_pid(r->pid, PID_FROM_IDR) ? WALK_FULL : WALK_MORE;
-	return emit_task(r, TASK_FROM_IDR, size) ? WALK_FULL : WALK_MORE;
+		return emit_pid(lane, r->pid, PID_FROM_IDR) ? WALK_FULL : WALK_MORE;
+	return emit_task(lane, r, TASK_FROM_IDR, size) ? WALK_FULL : WALK_MORE;
 }
 
-static __always_inline u64 emit_leaf(u64 from)
+static __always_inline u64 emit_leaf(u64 lane, u64 from)
 {
-	u64 base = from & ~63ULL;
+	u64 base = from & ~63ULL, slot = from & 63;
 
-	for (u64 i = 0; i < 64; i++) {
+	for (u64 i = 0; i < 64; i++, slot++) {
 		u64 status;
 
-		if (base + i < from)
-			continue;
-		walk.next = base + i;
-		status = emit_slot(i, base);
+		/* As in next_slot. */
+		barrier_var(slot);
+		if (slot >= 64)
+			break;
+		status = emit_slot(lane, slot, base);
 		if (status != WALK_MORE)
-			return status;
+			return walked(status, base + slot);
 	}
-	walk.next = base + 64;
-	return WALK_MORE;
+	return walked(WALK_MORE, base + 64);
 }
 
 /* Levels of a tree of 32-bit indices with 6 bits each. */
 #define XA_LEVELS 6
 
 /*
- * Reads into slots the leaf that has the first number from walk.next on, and
- * moves walk.next there. WALK_MORE: slots is that leaf; WALK_AGAIN also when
- * only walk.next got further.
+ * Reads the leaf that has the first number from index on, and gives that number
+ * with WALK_MORE; WALK_AGAIN also when it only got further.
  */
-__noinline u64 find_leaf(u64 ns)
+__noinline u64 find_leaf(u64 lane, u64 ns, u64 index)
 {
 	u64 entry = (u64)probe((struct pid_namespace *)ns, idr.idr_rt.xa_head);
-	u64 index = walk.next;
+	struct leaf *leaf = leaf_of(lane);
 
 	/* Numbers begin with 1, so a tree that is not empty has a node. */
 	if (!entry)
-		return WALK_DONE;
+		return walked(WALK_DONE, index);
 	for (u64 i = 0; i < XA_LEVELS; i++) {
 		u64 node = node_of(entry), shift, slot;
 
 		if (!node)
-			return is_internal(entry) ? WALK_AGAIN : WALK_CANNOT;
+			return walked(is_internal(entry) ? WALK_AGAIN : WALK_CANNOT, index);
 		shift = probe((struct xa_node *)node, shift);
 		if (shift > 30)
-			return WALK_CANNOT;
+			return walked(WALK_CANNOT, index);
 		/* Only the topmost node can end before the index. */
 		if (i == 0 && (index >> shift) >= 64)
-			return WALK_DONE;
-		if (probe_bytes(slots, sizeof(slots), address((struct xa_node *)node, slots)))
-			return WALK_CANNOT;
-		walk.next = index;
+			return walked(WALK_DONE, index);
+		if (probe_bytes(leaf->slots, sizeof(leaf->slots), address((struct xa_node *)node, slots)))
+			return walked(WALK_CANNOT, index);
 		if (shift == 0)
-			return WALK_MORE;
-		slot = next_slot(index >> shift & 63);
+			return walked(WALK_MORE, index);
+		slot = next_slot(lane, index >> shift & 63);
 		if (slot >= 64) {
 			/* Nothing more below this node: on to its neighbour. */
-			walk.next = ((index >> shift | 63) + 1) << shift;
-			return i == 0 ? WALK_DONE : WALK_AGAIN;
+			index = ((index >> shift | 63) + 1) << shift;
+			return walked(i == 0 ? WALK_DONE : WALK_AGAIN, index);
 		}
 		if (slot != (index >> shift & 63))
 			index = ((index >> shift & ~63ULL) | slot) << shift;
-		entry = slots[slot];
+		entry = leaf->slots[slot];
 	}
-	return WALK_CANNOT;
+	return walked(WALK_CANNOT, index);
 }
 
+/* The arguments: the lane; the number to begin with; the number to stop before,
+ * a multiple of 64, since leaves are not divided, or 0. */
 SEC("raw_tp")
-int walk_idr(void *ctx)
+int walk_idr(u64 *ctx)
 {
-	u64 status;
+	u64 lane = ctx[0], until = ctx[2], found;
 
 	if (!xa_node_is_as_expected() || !upid_is_as_expected())
 		return WALK_CANNOT;
-	status = find_leaf(target.ns);
-	if (status != WALK_MORE)
-		return status;
-	/* Leaves are not divided: until is a multiple of 64. */
-	if (walk.until && walk.next >= walk.until)
-		return WALK_DONE;
-	return emit_leaf(walk.next);
+	found = find_leaf(lane, target.ns, ctx[1]);
+	if (status_of(found) != WALK_MORE)
+		return found;
+	if (until && next_of(found) >= until)
+		return walked(WALK_DONE, next_of(found));
+	return emit_leaf(lane, next_of(found));
 }
 
 #endif

@@ -359,26 +359,24 @@ static __always_inline long probe_bytes(void *dst, u64 size, u64 src)
 /*
  * Neighbours are read together: a probe costs as much as a hundred bytes, and
  * most of what is wanted of a task lies within three hundred. VIEW copies size
- * bytes of an object from a field on; VIEWED takes a field out of the copy, or
+ * bytes of an object from a field on, to where there are VIEW_SIZE; VIEWED takes a field out of the copy, or
  * probes it where a kernel has it elsewhere. Offsets are constants once the
  * program is loaded, so the verifier sees one of the two.
  */
 #define VIEW_SIZE 304
 
-/* Programs that look at tasks never run at the same time: see struct pass. */
-static u8 view[VIEW_SIZE];
-
 struct view {
+	u8 *bytes;
 	u64 object;
 	u64 start; /* offset in the object */
 	u64 size;
 };
 
-static __always_inline struct view look(u64 object, u64 offset, u64 size)
+static __always_inline struct view look(u8 *bytes, u64 object, u64 offset, u64 size)
 {
-	struct view v = { .object = object, .start = offset & ~7ULL, .size = size };
+	struct view v = { .bytes = bytes, .object = object, .start = offset & ~7ULL, .size = size };
 
-	probe_bytes(view, size, object + v.start);
+	probe_bytes(bytes, size, object + v.start);
 	return v;
 }
 
@@ -387,13 +385,13 @@ static __always_inline void viewed(void *dst, u64 size, struct view v, u64 offse
 	u64 at = offset - v.start;
 
 	if (at <= v.size - size)
-		__builtin_memcpy(dst, view + at, size);
+		__builtin_memcpy(dst, v.bytes + at, size);
 	else
 		probe_bytes(dst, size, v.object + offset);
 }
 
-#define VIEW(type, object, first, size) \
-	look((u64)(object), bpf_core_field_offset(type, first), size)
+#define VIEW(bytes, type, object, first, size) \
+	look(bytes, (u64)(object), bpf_core_field_offset(type, first), size)
 
 #define VIEWED_INTO(dst, v, type, field) \
 	viewed(dst, sizeof(*(dst)), v, bpf_core_field_offset(type, field))

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	LockedMapRing          = "ring"
+	LockedMapSecondRing    = "second_ring"
 	LockedMapSeen          = "seen"
 	LockedProgFiles        = "files"
 	LockedProgFind         = "find"
@@ -33,9 +34,8 @@ const (
 	LockedVarNrSetpgid     = "nr_setpgid"
 	LockedVarNrSetsid      = "nr_setsid"
 	LockedVarNrUnshare     = "nr_unshare"
-	LockedVarPass          = "pass"
+	LockedVarPasses        = "passes"
 	LockedVarTarget        = "target"
-	LockedVarWalk          = "walk"
 )
 
 // LoadLocked returns the embedded CollectionSpec for Locked.
@@ -95,8 +95,9 @@ type LockedProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LockedMapSpecs struct {
-	Ring *ebpf.MapSpec `ebpf:"ring"`
-	Seen *ebpf.MapSpec `ebpf:"seen"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
+	SecondRing *ebpf.MapSpec `ebpf:"second_ring"`
+	Seen       *ebpf.MapSpec `ebpf:"seen"`
 }
 
 // LockedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -109,9 +110,8 @@ type LockedVariableSpecs struct {
 	NrSetpgid *ebpf.VariableSpec `ebpf:"nr_setpgid"`
 	NrSetsid  *ebpf.VariableSpec `ebpf:"nr_setsid"`
 	NrUnshare *ebpf.VariableSpec `ebpf:"nr_unshare"`
-	Pass      *ebpf.VariableSpec `ebpf:"pass"`
+	Passes    *ebpf.VariableSpec `ebpf:"passes"`
 	Target    *ebpf.VariableSpec `ebpf:"target"`
-	Walk      *ebpf.VariableSpec `ebpf:"walk"`
 }
 
 // LockedObjects contains all objects after they have been loaded into the kernel.
@@ -134,13 +134,15 @@ func (o *LockedObjects) Close() error {
 //
 // It can be passed to LoadLockedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LockedMaps struct {
-	Ring *ebpf.Map `ebpf:"ring"`
-	Seen *ebpf.Map `ebpf:"seen"`
+	Ring       *ebpf.Map `ebpf:"ring"`
+	SecondRing *ebpf.Map `ebpf:"second_ring"`
+	Seen       *ebpf.Map `ebpf:"seen"`
 }
 
 func (m *LockedMaps) Close() error {
 	return _LockedClose(
 		m.Ring,
+		m.SecondRing,
 		m.Seen,
 	)
 }
@@ -155,9 +157,8 @@ type LockedVariables struct {
 	NrSetpgid *ebpf.Variable `ebpf:"nr_setpgid"`
 	NrSetsid  *ebpf.Variable `ebpf:"nr_setsid"`
 	NrUnshare *ebpf.Variable `ebpf:"nr_unshare"`
-	Pass      *ebpf.Variable `ebpf:"pass"`
+	Passes    *ebpf.Variable `ebpf:"passes"`
 	Target    *ebpf.Variable `ebpf:"target"`
-	Walk      *ebpf.Variable `ebpf:"walk"`
 }
 
 // LockedPrograms contains all programs after they have been loaded into the kernel.

@@ -61,17 +61,12 @@ type PidsTarget struct {
 	ReaderLevel uint32
 }
 
-type PidsWalk struct {
-	_     structs.HostLayout
-	Next  uint32
-	Until uint32
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	PidsMapRing          = "ring"
+	PidsMapSecondRing    = "second_ring"
 	PidsMapSeen          = "seen"
 	PidsProgFiles        = "files"
 	PidsProgFind         = "find"
@@ -88,9 +83,8 @@ const (
 	PidsVarNrSetpgid     = "nr_setpgid"
 	PidsVarNrSetsid      = "nr_setsid"
 	PidsVarNrUnshare     = "nr_unshare"
-	PidsVarPass          = "pass"
+	PidsVarPasses        = "passes"
 	PidsVarTarget        = "target"
-	PidsVarWalk          = "walk"
 )
 
 // LoadPids returns the embedded CollectionSpec for Pids.
@@ -150,8 +144,9 @@ type PidsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PidsMapSpecs struct {
-	Ring *ebpf.MapSpec `ebpf:"ring"`
-	Seen *ebpf.MapSpec `ebpf:"seen"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
+	SecondRing *ebpf.MapSpec `ebpf:"second_ring"`
+	Seen       *ebpf.MapSpec `ebpf:"seen"`
 }
 
 // PidsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -164,9 +159,8 @@ type PidsVariableSpecs struct {
 	NrSetpgid *ebpf.VariableSpec `ebpf:"nr_setpgid"`
 	NrSetsid  *ebpf.VariableSpec `ebpf:"nr_setsid"`
 	NrUnshare *ebpf.VariableSpec `ebpf:"nr_unshare"`
-	Pass      *ebpf.VariableSpec `ebpf:"pass"`
+	Passes    *ebpf.VariableSpec `ebpf:"passes"`
 	Target    *ebpf.VariableSpec `ebpf:"target"`
-	Walk      *ebpf.VariableSpec `ebpf:"walk"`
 }
 
 // PidsObjects contains all objects after they have been loaded into the kernel.
@@ -189,13 +183,15 @@ func (o *PidsObjects) Close() error {
 //
 // It can be passed to LoadPidsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PidsMaps struct {
-	Ring *ebpf.Map `ebpf:"ring"`
-	Seen *ebpf.Map `ebpf:"seen"`
+	Ring       *ebpf.Map `ebpf:"ring"`
+	SecondRing *ebpf.Map `ebpf:"second_ring"`
+	Seen       *ebpf.Map `ebpf:"seen"`
 }
 
 func (m *PidsMaps) Close() error {
 	return _PidsClose(
 		m.Ring,
+		m.SecondRing,
 		m.Seen,
 	)
 }
@@ -210,9 +206,8 @@ type PidsVariables struct {
 	NrSetpgid *ebpf.Variable `ebpf:"nr_setpgid"`
 	NrSetsid  *ebpf.Variable `ebpf:"nr_setsid"`
 	NrUnshare *ebpf.Variable `ebpf:"nr_unshare"`
-	Pass      *ebpf.Variable `ebpf:"pass"`
+	Passes    *ebpf.Variable `ebpf:"passes"`
 	Target    *ebpf.Variable `ebpf:"target"`
-	Walk      *ebpf.Variable `ebpf:"walk"`
 }
 
 // PidsPrograms contains all programs after they have been loaded into the kernel.

@@ -14,7 +14,7 @@ static __always_inline int emit_reference(u32 use, u64 object)
 	reference.kind = RECORD_REFERENCE;
 	reference.use = use;
 	reference.object = object;
-	return object ? output(&reference, sizeof(reference)) : 0;
+	return object ? output(0, &reference, sizeof(reference)) : 0;
 }
 
 /* The processes of a session share their terminal. */
@@ -22,7 +22,7 @@ static __always_inline int emit_terminal(struct task_struct *task)
 {
 	struct tty_struct *tty = probe(task, signal, tty);
 
-	if (!tty || (u64)tty == pass.terminal || membership((u64)task) == OUTSIDE)
+	if (!tty || (u64)tty == pass_of(0)->terminal || membership((u64)task) == OUTSIDE)
 		return 0;
 	reference.task = 0;
 	reference.fd = -1;
@@ -30,7 +30,7 @@ static __always_inline int emit_terminal(struct task_struct *task)
 	if (emit_reference(REFERENCE_TERMINAL_SESSION, terminal_session(tty)) ||
 	    emit_reference(REFERENCE_TERMINAL_GROUP, terminal_group(tty)))
 		return 1;
-	pass.terminal = (u64)tty;
+	pass_of(0)->terminal = (u64)tty;
 	return 0;
 }
 

@@ -12,6 +12,7 @@ static __always_inline u64 task_membership(struct record_task *r)
 {
 	struct task_struct *leader = (void *)r->group_leader;
 	u64 pid = r->pid, parent = r->real_parent;
+	struct pass *pass = pass_of(0);
 
 	if (target.mode != TARGET_SUBTREE)
 		return membership(r->id);
@@ -21,11 +22,11 @@ static __always_inline u64 task_membership(struct record_task *r)
 	}
 	if (pid == target.pid)
 		return INSIDE;
-	if (parent != pass.parent) {
-		pass.parent_membership = membership(parent);
-		pass.parent = parent;
+	if (parent != pass->parent) {
+		pass->parent_membership = membership(parent);
+		pass->parent = parent;
 	}
-	return pass.parent_membership;
+	return pass->parent_membership;
 }
 
 SEC("iter/task")
@@ -33,7 +34,7 @@ int tasks(struct bpf_iter__task *ctx)
 {
 	/* Copied before the check, or the verifier forgets the type. */
 	struct task_struct *task = ctx->task;
-	struct record_task *r = &task_record;
+	struct record_task *r = &draft_of(0)->task;
 	u64 member, size;
 
 	if (!task)
@@ -59,7 +60,7 @@ int tasks(struct bpf_iter__task *ctx)
 	if (!size)
 		return 0;
 	/* With 1 the read ends here, and the next one begins with this task. */
-	return emit_task(r, member == UNDECIDED ? TASK_UNDECIDED : 0, size);
+	return emit_task(0, r, member == UNDECIDED ? TASK_UNDECIDED : 0, size);
 }
 
 #endif

@@ -93,11 +93,11 @@ func (l *Loader) foundTarget() (bool, error) {
 	if err := l.get(bpf.PidsVarTarget, &l.target); err != nil {
 		return false, err
 	}
-	var p bpf.PidsPass
-	if err := l.get(bpf.PidsVarPass, &p); err != nil {
+	var passes [lanes]bpf.PidsPass
+	if err := l.get(bpf.PidsVarPasses, &passes); err != nil {
 		return false, err
 	}
-	if p.Drift != 0 {
+	if passes[0].Drift != 0 {
 		return false, fmt.Errorf("struct upid is not {int nr; struct pid_namespace *ns}: %w (kernel %s)", ErrUnsupported, release())
 	}
 	return l.target.Pid != 0, nil

@@ -4,7 +4,6 @@ package loader
 
 import (
 	"context"
-	"errors"
 	"runtime"
 
 	"github.com/cilium/ebpf"
@@ -15,57 +14,37 @@ import (
 )
 
 // A walk of an idr is mostly waiting for memory, which two processors do at
-// once. manyNumbers is from when on it is worth to load the program a second
-// time, which takes as long as 5,000 tasks.
+// once. manyNumbers is from when on it is worth it.
 //
 // Tests replace it.
-var manyNumbers uint32 = 8192
+var manyNumbers uint32 = 2048
 
-// lane is what walks an idr: the program on maps of its own, so that two lanes do
-// not share what they remember, nor the ring.
+// lanes is how many there can be (bpf/emit.h, LANES).
+const lanes = 2
+
+// lane is what walks an idr: the program, with a number that keeps apart what two
+// lanes remember, and a ring of its own.
 type lane struct {
-	coll    *ebpf.Collection
 	program *ebpf.Program
+	number  uint64
 	ring    *ringbuf.Reader
 }
 
 // first is the lane that there always is.
 func (l *Loader) first() *lane {
-	return &lane{l.coll, l.coll.Programs[bpf.PidsProgWalkIdr], l.ring}
+	return &lane{l.coll.Programs[bpf.PidsProgWalkIdr], 0, l.ring}
 }
 
-// openSecond makes another lane.
-func (l *Loader) openSecond() (_ *lane, err error) {
-	second := new(lane)
-	defer func() {
+// other is the second lane.
+func (l *Loader) other() (*lane, error) {
+	if l.second == nil {
+		ring, err := ringbuf.NewReader(l.coll.Maps[bpf.PidsMapSecondRing])
 		if err != nil {
-			second.close()
+			return nil, explain("open the second ring buffer", err)
 		}
-	}()
-	if second.coll, err = loadMaps(l.spec); err != nil {
-		return nil, err
+		l.second = ring
 	}
-	if second.program, err = l.loadProgram(bpf.PidsProgWalkIdr, second.coll.Maps); err != nil {
-		return nil, err
-	}
-	if second.ring, err = ringbuf.NewReader(second.coll.Maps[bpf.PidsMapRing]); err != nil {
-		return nil, explain("open the ring buffer", err)
-	}
-	return second, nil
-}
-
-func (l *lane) close() error {
-	var errs []error
-	if l.ring != nil {
-		errs = append(errs, l.ring.Close())
-	}
-	if l.program != nil {
-		errs = append(errs, l.program.Close())
-	}
-	if l.coll != nil {
-		l.coll.Close()
-	}
-	return errors.Join(errs...)
+	return &lane{l.coll.Programs[bpf.PidsProgWalkIdr], 1, l.second}, nil
 }
 
 func (l *lane) drain(recs *records) error { return drain(l.ring, recs) }
@@ -92,64 +71,38 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 	if l.scope != Container || last < manyNumbers || runtime.GOMAXPROCS(0) < 2 {
 		return first.finish(ctx)
 	}
-	var number uint32
-	var lastAfter *collector.Snapshot
+	second := &stretch{recs: newRecords(nil, first.recs.size)}
 	switch {
-	case l.second == nil:
-		// Loading it goes on beside the first.
-	case was.number > first.at.Next && l.last != nil:
-		number, first.at.Until = was.number, was.number
-		var before *collector.Snapshot
-		before, lastAfter = was.split(l.last)
+	case was.number > first.next && l.last != nil:
+		second.next, first.until = was.number, was.number
+		before, after := was.split(l.last)
 		if first.recs.last != nil { // nothing has differed yet
 			first.recs.last = before
 		}
+		second.recs = newRecords(after, first.recs.size)
 	default:
-		if number = first.yield(last); number == 0 {
+		if second.next = first.yield(last); second.next == 0 {
 			return first.finish(ctx)
 		}
 	}
-	second := &stretch{}
+	second.recs.shown = first.recs.shown
+	var err error
+	if second.lane, err = l.other(); err != nil {
+		return err
+	}
 	walked := make(chan error, 1)
-	go func() { walked <- l.walkSecond(ctx, first, second, last, number, lastAfter) }()
-	err := first.finish(ctx)
+	go func() { walked <- second.finish(ctx) }()
+	err = first.finish(ctx)
 	if secondErr := <-walked; err == nil {
 		err = secondErr
 	}
-	if err != nil || second.recs == nil {
+	if err != nil {
 		return err
 	}
 	l.boundary = first.recs.count()
-	l.boundary.number = first.at.Until
+	l.boundary.number = first.until
 	first.recs.join(second.recs, l.last)
 	return nil
-}
-
-// walkSecond walks what the first lane leaves to the second: from number on, or, if
-// that is 0, from where it is worth it when there is a second lane. before is what
-// the last pass showed there, or nil.
-func (l *Loader) walkSecond(ctx context.Context, first, second *stretch, last, number uint32, before *collector.Snapshot) (err error) {
-	if l.second == nil {
-		// Without it, it only takes longer.
-		if l.second, err = l.openSecond(); err != nil {
-			return nil
-		}
-	}
-	if number == 0 {
-		if number = first.yield(last); number == 0 {
-			return nil
-		}
-	}
-	if err := set(l.second.coll, bpf.PidsVarTarget, &l.target); err != nil {
-		return err
-	}
-	if err := set(l.second.coll, bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
-		return err
-	}
-	second.lane, second.at.Next = l.second, number
-	second.recs = newRecords(before, first.recs.size)
-	second.recs.shown = first.recs.shown
-	return second.finish(ctx)
 }
 
 // lastNumber is about the highest number that a namespace has given.

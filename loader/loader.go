@@ -53,9 +53,6 @@ type Target struct {
 	// References also looks for who else holds pid objects: terminals, and
 	// open files, all of the machine's. It takes about 0.3 µs for each file.
 	References bool
-	// Tasks is about how many tasks there will be, if that is known: Prepare
-	// then makes ready for many.
-	Tasks int
 	// Types, if not nil, are used instead of what the kernel says of itself
 	// in /sys/kernel/btf/vmlinux.
 	Types *Types
@@ -81,7 +78,7 @@ type Loader struct {
 	references []*link.Iter
 	passes     uint32
 	last       *collector.Snapshot // what the last pass showed
-	second     *lane               // that reads a large idr beside the first, or nil
+	second     *ringbuf.Reader     // of the lane that walks a large idr beside the first, or nil
 	boundary   boundary            // in the last pass, between the two
 	walkErr    error
 	seen       atomic.Int64 // tasks of the pass, as of the last time the ring was emptied
@@ -248,7 +245,7 @@ func (l *Loader) Close() error {
 		l.ring = nil
 	}
 	if l.second != nil {
-		errs = append(errs, l.second.close())
+		errs = append(errs, l.second.Close())
 		l.second = nil
 	}
 	if l.coll != nil {

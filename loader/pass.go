@@ -104,7 +104,11 @@ func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err erro
 // beginPass makes the programs forget what they have shown.
 func (l *Loader) beginPass(size int) (*records, error) {
 	l.seen.Store(0)
-	if err := l.set(bpf.PidsVarPass, &bpf.PidsPass{Number: l.passes}); err != nil {
+	var passes [lanes]bpf.PidsPass
+	for i := range passes {
+		passes[i].Number = l.passes
+	}
+	if err := l.set(bpf.PidsVarPasses, &passes); err != nil {
 		return nil, err
 	}
 	recs := newRecords(l.last, size)

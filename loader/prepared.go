@@ -2,8 +2,6 @@
 
 package loader
 
-import "runtime"
-
 // Prepared is all of a Loader that does not depend on which process the target
 // is: programs take longer to load than a small target takes to be looked at, and
 // can be loaded before there is one.
@@ -19,10 +17,6 @@ func Prepare(target Target) (*Prepared, error) {
 	if err := p.l.prepare(target, 0, false); err != nil {
 		p.Close()
 		return nil, err
-	}
-	if target.Scope == Container && target.Tasks >= int(manyNumbers) && runtime.GOMAXPROCS(0) > 1 {
-		// Without it, it only takes longer.
-		p.l.second, _ = p.l.openSecond()
 	}
 	return p, nil
 }

@@ -87,6 +87,7 @@ func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
 	}
 	if ringBytes != 0 {
 		l.spec.Maps[bpf.PidsMapRing].MaxEntries = ringBytes
+		l.spec.Maps[bpf.PidsMapSecondRing].MaxEntries = ringBytes
 	}
 	for name, nr := range syscalls {
 		if err := l.spec.Variables[name].Set(nr); err != nil {

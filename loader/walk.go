@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/cilium/ebpf"
-
-	"github.com/pidgraft/pidgraft/bpf"
 )
 
 // What a run of walk_idr says (bpf/idr.h, enum walk_status).
@@ -56,9 +53,9 @@ type stretch struct {
 	lane *lane
 	recs *records
 
-	mu   sync.Mutex // held while the program runs
-	at   bpf.PidsWalk
-	done bool
+	next  uint32 // the number to go on with
+	until uint32 // a multiple of 64 to stop before, or 0
+	done  bool
 }
 
 // finish walks to the end of the stretch.
@@ -69,15 +66,15 @@ func (s *stretch) finish(ctx context.Context) error {
 		if s.done {
 			return s.lane.drain(s.recs)
 		}
-		before := s.at.Next
+		before := s.next
 		if err := s.step(ctx); err != nil {
 			return err
 		}
-		if s.at.Next != before {
+		if s.next != before {
 			stuck = 0
 		}
 	}
-	return fmt.Errorf("walk the idr: no progress at number %d", s.at.Next)
+	return fmt.Errorf("walk the idr: no progress at number %d", s.next)
 }
 
 // step runs the program once, and empties the ring if that is full.
@@ -101,27 +98,23 @@ func (s *stretch) step(ctx context.Context) error {
 }
 
 func (s *stretch) run() (uint32, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := set(s.lane.coll, bpf.PidsVarWalk, &s.at); err != nil {
-		return 0, err
-	}
-	status, err := s.lane.program.Run(&ebpf.RunOptions{})
+	walked, err := s.lane.program.Run(&ebpf.RunOptions{
+		Context: [3]uint64{s.lane.number, uint64(s.next), uint64(s.until)},
+	})
 	if err != nil {
 		return 0, &cannotWalk{explain("run the idr walk", err)}
 	}
-	s.done = status == walkDone
-	return status, get(s.lane.coll, bpf.PidsVarWalk, &s.at)
+	status := walked & 7
+	s.next, s.done = walked>>3, status == walkDone
+	return status, nil
 }
 
 // yield gives up the second half of what is left of a stretch whose numbers go to
 // about last, and says with which number that begins; 0 if it is not worth it.
 func (s *stretch) yield(last uint32) uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done || last < s.at.Next+manyNumbers {
+	if s.done || last < s.next+manyNumbers {
 		return 0
 	}
-	s.at.Until = (s.at.Next + (last-s.at.Next)/2) &^ 63
-	return s.at.Until
+	s.until = (s.next + (last-s.next)/2) &^ 63
+	return s.until
 }

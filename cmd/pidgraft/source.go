@@ -39,7 +39,6 @@ type look struct {
 	freeze  bool
 	retries int
 	types   *loader.Types // as in loader.Target
-	tasks   int           // likewise
 	// references are looked for, too.
 	references bool
 	all        bool // as in collector.Options: a forest may come with Refusals
@@ -54,7 +53,7 @@ type look struct {
 
 // target is what the loader is to look at.
 func (k look) target() loader.Target {
-	return loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Tasks: k.tasks, Types: k.types, References: k.references}
+	return loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types, References: k.references}
 }
 
 // take dumps a live target into memory.

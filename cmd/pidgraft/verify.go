@@ -24,7 +24,7 @@ type verification struct {
 func prepareVerification(want *forest.Forest, types *loader.Types) *verification {
 	v := &verification{
 		want: want,
-		look: look{scope: scopeOf(want.Mode), retries: retries, types: types, tasks: len(want.Tasks)},
+		look: look{scope: scopeOf(want.Mode), retries: retries, types: types},
 		done: make(chan struct{}),
 	}
 	go func() {

@@ -200,8 +200,8 @@ func TestLive(t *testing.T) {
 // instructions and how many calls of helpers they have. A task of one level takes
 // most of them; a loop counts once.
 var programs = map[string]struct{ instructions, helpers int }{
-	bpf.PidsProgTasks:        {2300, 119},
-	bpf.PidsProgWalkIdr:      {2220, 102},
+	bpf.PidsProgTasks:        {2440, 119},
+	bpf.PidsProgWalkIdr:      {2470, 102},
 	bpf.PidsProgWatchSyscall: {190, 10},
 }
 
