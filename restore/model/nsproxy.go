@@ -73,7 +73,9 @@ func (t *task) mayAccess(other *task) bool {
 	switch {
 	case t.proc == other.proc || c.nsCapable(o.user):
 		return true
-	case c.uid != o.uid || c.uid != o.euid || c.gid != o.gid || c.gid != o.egid:
+	case c.uid != o.uid || c.uid != o.euid || c.uid != o.other.SUID:
+		return false
+	case c.gid != o.gid || c.gid != o.egid || c.gid != o.other.SGID:
 		return false
 	}
 	return c.user == o.user && (c.permitted || !o.permitted) // cap_ptrace_access_check
