@@ -17,7 +17,7 @@ import (
 // once. manyNumbers is from when on it is worth it.
 //
 // Tests replace it.
-var manyNumbers uint32 = 2048
+var manyNumbers uint32 = 4096
 
 // lanes is how many there can be (bpf/emit.h, LANES).
 const lanes = 2
@@ -71,20 +71,22 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 	if l.scope != Container || last < manyNumbers || runtime.GOMAXPROCS(0) < 2 {
 		return first.finish(ctx)
 	}
-	second := &stretch{recs: newRecords(nil, first.recs.size)}
+	second := &stretch{}
+	var after *collector.Snapshot
 	switch {
 	case was.number > first.next && l.last != nil:
 		second.next, first.until = was.number, was.number
-		before, after := was.split(l.last)
+		var before *collector.Snapshot
+		before, after = was.split(l.last)
 		if first.recs.last != nil { // nothing has differed yet
 			first.recs.last = before
 		}
-		second.recs = newRecords(after, first.recs.size)
 	default:
 		if second.next = first.yield(last); second.next == 0 {
 			return first.finish(ctx)
 		}
 	}
+	second.recs = newRecords(after, min(first.recs.size, int(last-second.next)+1))
 	second.recs.shown = first.recs.shown
 	var err error
 	if second.lane, err = l.other(); err != nil {

@@ -23,15 +23,15 @@ import (
 )
 
 type dump struct {
-	out             output
-	whole, subtree  bool
-	freeze, inexact bool
-	compress        bool
-	references      bool
-	whyNot          bool
-	retries         int
-	history         string
-	types           types
+	out                output
+	container, subtree bool
+	freeze, inexact    bool
+	compress           bool
+	references         bool
+	whyNot             bool
+	retries            int
+	history            string
+	types              types
 }
 
 func dumpCommand() *cobra.Command {
@@ -45,7 +45,7 @@ group and session, every number at every level of the pid namespaces in it,
 zombies, and the numbers that only a group or a session still holds.
 
 If PID is the init of a pid namespace other than this one, all of that
-namespace is dumped (--whole); else PID and its descendants (--subtree).
+namespace is dumped (--container); else PID and its descendants (--subtree).
 7@NAMESPACE is process 7 of another pid namespace, @NAMESPACE its init;
 NAMESPACE is an inode, pid:[N], a path as /proc/1/ns/pid, or the id of a
 container or the beginning of it.
@@ -101,7 +101,7 @@ and one that what is there contradicts is left out, with a warning.`,
 	fs.StringVarP(&d.out.path, "output", "o", "-", "write to `FILE`; - is standard output")
 	fs.BoolVarP(&d.out.force, "force", "f", false, "replace FILE if it exists")
 	fs.BoolVar(&d.compress, "compress", false, "compress the image with zstd; what reads images takes both")
-	fs.BoolVar(&d.whole, "whole", false, "dump all of the pid namespace that PID is the init of")
+	fs.BoolVar(&d.container, "container", false, "dump all of the pid namespace that PID is the init of")
 	fs.BoolVar(&d.subtree, "subtree", false, "dump PID and its descendants")
 	fs.BoolVar(&d.freeze, "freeze", false, "freeze the target's cgroup meanwhile")
 	fs.BoolVar(&d.references, "references", false, "also record who else holds the pid objects: terminals, pidfds, owners of files")
@@ -178,9 +178,9 @@ func (d *dump) scope() (loader.Scope, error) {
 	switch {
 	case d.retries < 0:
 		return 0, usageError{fmt.Errorf("--retries %d: it is a count", d.retries)}
-	case d.whole && d.subtree:
-		return 0, usageError{errors.New("--whole and --subtree exclude each other")}
-	case d.whole:
+	case d.container && d.subtree:
+		return 0, usageError{errors.New("--container and --subtree exclude each other")}
+	case d.container:
 		return loader.Container, nil
 	case d.subtree:
 		return loader.Subtree, nil
