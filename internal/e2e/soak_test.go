@@ -207,7 +207,7 @@ func (s *soak) dumped(h *model.History, image string) (before *witness.Forest, e
 	if before, err = witness.Read(pid); err != nil {
 		return nil, err
 	}
-	what := "--whole"
+	what := "--container"
 	if h.Mode == forest.Subtree {
 		what = "--subtree"
 	}
