@@ -112,7 +112,7 @@ func (p *planner) handDown(by, t, k int32) {
 	// Only x can move it from the group of its children to its own.
 	first := !p.nodes[k].leads && p.nodes[k].curGroup != p.nodes[k].group && !p.sees(k, p.nodes[k].group)
 	if first {
-		if p.build(k); len(p.refusals) == 0 && !p.canFound(p.nodes[k].group) {
+		if p.build(k); len(p.refusals) == 0 && (!p.canGive(x, k) || !p.canFound(p.nodes[k].group)) {
 			p.unsupported(k, "its group %s cannot be seen from its namespace, and is not there in time for its maker to put it there", p.f.TagName(p.nodes[k].group))
 		}
 		if len(p.refusals) > 0 {
