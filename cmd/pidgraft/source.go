@@ -38,7 +38,10 @@ type look struct {
 	scope   loader.Scope
 	freeze  bool
 	retries int
-	types   *loader.Types // as in loader.Target
+	// held: the target does nothing until it is let, so that one pass shows it and
+	// nobody needs to watch it.
+	held  bool
+	types *loader.Types // as in loader.Target
 	// references are looked for, too.
 	references bool
 	all        bool // as in collector.Options: a forest may come with Refusals
@@ -53,7 +56,7 @@ type look struct {
 
 // target is what the loader is to look at.
 func (k look) target() loader.Target {
-	return loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze, Types: k.types, References: k.references}
+	return loader.Target{PID: k.pid, Scope: k.scope, Unwatched: k.freeze || k.held, Types: k.types, References: k.references}
 }
 
 // take dumps a live target into memory.
@@ -72,6 +75,9 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 	s.end()
 	opts := collector.Options{Producer: producer(), Retries: k.retries, Pause: pause, Prepare: k.prepare, All: k.all}
 	thaw := func() error { return nil }
+	if k.held {
+		opts.Method = forest.Frozen
+	}
 	if k.freeze {
 		s = beginStep("freeze", nil)
 		if thaw, err = l.Freeze(ctx); err != nil {
