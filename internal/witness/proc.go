@@ -62,14 +62,20 @@ func look(tgid, tid int) (*seen, error) {
 		name, value, _ := strings.Cut(line, ":")
 		s.status[name] = strings.TrimSpace(value)
 	}
-	text, err = procfile.Read(dir + "stat")
+	// Of a process, its status is what wait would report where the kernel shows
+	// it here (kernel-rules 19), not the leader's own.
+	stat := dir + "stat"
+	if s.leads() {
+		stat = fmt.Sprintf("/proc/%d/stat", tgid)
+	}
+	text, err = procfile.Read(stat)
 	if err != nil {
 		return nil, err
 	}
 	// The command may hold anything, ")" included.
 	s.stat = strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(s.stat) <= statExitCode-statState {
-		return nil, fmt.Errorf("%sstat has %d fields", dir, len(s.stat)+statState-1)
+		return nil, fmt.Errorf("%s has %d fields", stat, len(s.stat)+statState-1)
 	}
 	text, err = procfile.Read(dir + "comm")
 	if err != nil {

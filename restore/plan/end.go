@@ -9,16 +9,21 @@ import (
 	"github.com/pidgraft/pidgraft/forest"
 )
 
-// discard makes parent forget the exit signal of a child that has ended. All
+// discard makes parent forget the exit signal of child, which has ended. All
 // signals are blocked while a plan runs, so it is pending, and would kill or
 // stop the parent once that runs a program; ignoring it drops it
 // (kernel-rules 15, 23a).
-func (p *planner) discard(parent int32, signal int32) {
+func (p *planner) discard(parent, child int32) {
+	signal := p.nodes[child].signal
 	switch {
 	case !fatal(signal) && !stops(signal):
 	case signal == sigKill || signal == sigStop:
 		if !p.isInit(p.nodes[parent].leader) && p.executedBy(parent) == noRef {
-			p.unsupported(parent, "a child of it that has ended has exit signal %d, which only an exec in between survives", signal)
+			of := "a child of it that has ended"
+			if p.nodes[child].task == none {
+				of = "a helper that its child has to be made with"
+			}
+			p.unsupported(parent, "%s has exit signal %d, which only an exec in between survives", of, signal)
 		}
 	default:
 		var born []Ref // who is born meanwhile would ignore it for good
@@ -112,7 +117,7 @@ func (p *planner) endZombie(i int32) {
 		Code: Await, Child: nd.actor, Pid: p.number(i, p.nodes[parent].ns),
 	}, nd.arrived, p.nodes[nd.parent].arrivedKids)
 	p.deaths = append(p.deaths, done)
-	p.discard(parent, nd.signal)
+	p.discard(parent, i)
 }
 
 // endProcess ends the process of thread i, its last, as its status says; if

@@ -36,6 +36,9 @@ func (p *planner) canExec(i int32) bool {
 	if i >= p.tasks || p.nodes[i].leader != i || p.isInit(i) || len(p.nodes[i].threads) > 0 {
 		return false
 	}
+	if p.f.Tasks[i].ExitSignal != forest.SIGCHLD { // an exec sets its own back, too
+		return false
+	}
 	if p.f.Tasks[i].UserNamespace == 0 {
 		return true
 	}

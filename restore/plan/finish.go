@@ -106,7 +106,7 @@ func (p *planner) endHelper(n int32) {
 			}
 		}
 	}
-	p.discard(parent, p.nodes[n].signal)
+	p.discard(parent, n)
 }
 
 // endWithParent ends helper n at once if its parent is about to die.

@@ -313,6 +313,6 @@ func (p *planner) dismiss(i int32) {
 		p.reap(c.outer, c.inner)
 		p.do(c.outer, Op{Code: ExitGroup, Child: none})
 		p.reap(i, c.outer)
-		p.discard(i, p.nodes[c.outer].signal)
+		p.discard(i, c.outer)
 	}
 }
