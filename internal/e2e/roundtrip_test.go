@@ -49,8 +49,9 @@ func ways(n int) [][]string {
 }
 
 // unkept is what a restore does not bring back for tasks that live: who they
-// run as is set when a program is run (docs/design, "the same").
-var unkept = []witness.Field{witness.LiveIDs}
+// run as is set when a program is run (docs/design, "the same"). Of zombies
+// it brings back what wait reports.
+var unkept = []witness.Field{witness.LiveIDs, witness.OwnCode}
 
 func expectSame(t testing.TB, what string, a, b *witness.Forest, ignore ...witness.Field) {
 	t.Helper()

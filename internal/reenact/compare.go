@@ -10,14 +10,13 @@ import (
 	"time"
 
 	"github.com/pidgraft/pidgraft/forest"
-	"github.com/pidgraft/pidgraft/internal/procfile"
 	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 	"github.com/pidgraft/pidgraft/restore/model"
 )
 
-// ignored is what the model has no word for, or is compared apart.
-var ignored = []witness.Field{witness.StopCode, witness.Comm}
+// ignored is what the model has no word for.
+var ignored = []witness.Field{witness.Comm}
 
 // Compare holds what /proc shows of the forest of root, and what its tasks say
 // if ask is set, against the model. On a busy machine an init that ends is seen
@@ -47,10 +46,7 @@ func (s *Stage) compare(k *model.Kernel, f *forest.Forest, root model.TaskID) er
 	if d := witness.Compare(got, testimony(k, f, root), ignored...); d != nil {
 		return errors.New("the kernel, then the model: " + strings.Join(d, "; "))
 	}
-	if err := s.compareGhosts(k); err != nil {
-		return err
-	}
-	return s.compareCodes(k, f, root)
+	return s.compareGhosts(k)
 }
 
 // settle waits until what has ended in the model since the last call has really
@@ -96,40 +92,6 @@ func (s *Stage) compareGhosts(k *model.Kernel) error {
 		}
 		if want := k.Exists(id); got != want {
 			return fmt.Errorf("that the pid object of %s exists is %v, in the model %v", Name(id), got, want)
-		}
-	}
-	return nil
-}
-
-// showsStops: before 5.17 the exit_code in /proc/PID/stat is the task's own, and
-// what a stopped process has for wait is its group's.
-func showsStops() bool { return testforest.Release() >= 517 }
-
-// compareCodes compares what wait would report of zombies and of stopped
-// processes: the files of single tasks, which the witness reads, do not show
-// the signal of a stop.
-func (s *Stage) compareCodes(k *model.Kernel, f *forest.Forest, root model.TaskID) error {
-	for i := range f.Tasks {
-		t := &f.Tasks[i]
-		want := t.WaitStatus()
-		switch {
-		case t.State == forest.Stopped && t.IsLeader():
-			if !showsStops() {
-				continue
-			}
-			if want = t.StopSignal; t.StopReported {
-				want = 0
-			}
-		case t.State != forest.Zombie:
-			continue
-		}
-		text, err := procfile.Read(fmt.Sprintf("/proc/%d/stat", s.Forest.PID(Name(k.Task(f, root, i)))))
-		if err != nil {
-			return err
-		}
-		fields := strings.Fields(string(text))
-		if got := fields[len(fields)-1]; got != strconv.Itoa(int(want)) {
-			return fmt.Errorf("exit_code of %s is %s, in the model %d", f.TaskName(i), got, want)
 		}
 	}
 	return nil

@@ -50,6 +50,14 @@ func TestKernel(t *testing.T) {
 	defer func() { alone.Report(t, w) }()
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t)
+		if w.shrinking && time.Since(w.failedAt) > *kernelShrink {
+			// rapid looks at its own limit only between passes. It runs the
+			// smallest once more.
+			if Script(h) == w.smallest {
+				t.Fatal(w.failure)
+			}
+			return
+		}
 		steps, err := play(h, w.shrinking)
 		if err != nil && !w.shrinking {
 			time.Sleep(time.Second)
@@ -57,14 +65,18 @@ func TestKernel(t *testing.T) {
 			if steps, err = play(h, false); err == nil && !errors.Is(first, ErrFull) {
 				w.note(h, first)
 			}
-			w.shrinking = err != nil && !errors.Is(err, ErrFull)
+			if w.shrinking = err != nil && !errors.Is(err, ErrFull); w.shrinking {
+				w.failedAt = time.Now()
+			}
 		}
 		if errors.Is(err, ErrFull) {
 			t.Skip("the machine is full")
 		}
 		if err != nil {
+			w.smallest = Script(h)
 			h.Steps = h.Steps[:min(steps+1, len(h.Steps))]
-			t.Fatalf("%v\nscript (go test ./internal/reenact -run TestScripts -kernel.script FILE):\n%s", err, Script(h))
+			w.failure = fmt.Sprintf("%v\nscript (go test ./internal/reenact -run TestScripts -kernel.script FILE):\n%s", err, Script(h))
+			t.Fatal(w.failure)
 		}
 		if steps < leastSteps {
 			w.Short++

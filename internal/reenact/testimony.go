@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pidgraft/pidgraft/forest"
+	"github.com/pidgraft/pidgraft/internal/testforest"
 	"github.com/pidgraft/pidgraft/internal/witness"
 	"github.com/pidgraft/pidgraft/restore/model"
 )
@@ -82,10 +83,23 @@ func addIDs(t *forest.Task, other forest.OtherIDs, out witness.Task) {
 func addState(f *forest.Forest, order []int, t *forest.Task, out witness.Task) {
 	switch t.State {
 	case forest.Zombie, forest.DeadLeader:
-		out[witness.State], out[witness.ExitCode] = "zombie", strconv.Itoa(int(t.ExitCode))
+		out[witness.State], out[witness.OwnCode] = "zombie", strconv.Itoa(int(t.ExitCode))
+		switch {
+		case t.State == forest.DeadLeader:
+		case showsStatus():
+			out[witness.ExitCode] = strconv.Itoa(int(t.WaitStatus()))
+		default:
+			out[witness.ExitCode] = out[witness.OwnCode]
+		}
 		return
 	case forest.Stopped:
 		out[witness.State] = "stopped"
+		if t.IsLeader() {
+			out[witness.StopCode] = "0"
+			if !t.StopReported && showsStatus() {
+				out[witness.StopCode] = strconv.Itoa(int(t.StopSignal))
+			}
+		}
 	default:
 		out[witness.State] = "live"
 	}
@@ -143,3 +157,7 @@ func users(f *forest.Forest, order []int, ns int) string {
 	}
 	return strings.Join(words, " in ")
 }
+
+// showsStatus: before 5.17 the exit_code in /proc/PID/stat is the leader's own, not
+// its process's, of which wait reports an end or a stop.
+func showsStatus() bool { return testforest.Release() >= 517 }

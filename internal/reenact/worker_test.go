@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pidgraft/pidgraft/internal/alone"
 	"github.com/pidgraft/pidgraft/internal/testforest"
@@ -31,6 +32,9 @@ type worker struct {
 	Seen []string
 
 	shrinking bool // a history has failed and is being made smaller
+	failedAt  time.Time
+	smallest  string // the script of the smallest that failed
+	failure   string // and what it showed
 }
 
 func newWorker() *worker { return &worker{Made: map[string]int{}, Refused: map[string]int{}} }
@@ -85,12 +89,12 @@ func runWorkers(t *testing.T) {
 	// A worker mostly waits for its tasks to be scheduled.
 	b := alone.Batches{
 		Test: "TestKernel", N: *kernelN, Size: 25, Workers: 2 * runtime.GOMAXPROCS(0), Seed: *kernelSeed, For: *kernelFor,
-		Args: []string{fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink)},
 	}
 	if testing.Short() {
 		b.N = max(b.N/4, 1)
-		b.Args = []string{"-rapid.shrinktime=5s"}
+		*kernelShrink = 5 * time.Second
 	}
+	b.Args = []string{fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink), fmt.Sprintf("-kernel.shrink=%v", *kernelShrink)}
 	if *kernelWorkers > 0 {
 		b.Workers = *kernelWorkers
 	}

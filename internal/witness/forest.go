@@ -30,8 +30,9 @@ const (
 	Children   Field = "children"    // keys, in order
 	Threads    Field = "threads"     // keys, in order; of a leader
 	State      Field = "state"       // live, stopped, zombie
-	ExitCode   Field = "exit code"   // of a zombie
-	StopCode   Field = "stop code"   // of a stopped task: 0 when reported
+	ExitCode   Field = "exit code"   // of a process that has ended, what wait reports (before 5.17 the leader's own)
+	OwnCode    Field = "own code"    // of a zombie, its own, which wait may not report
+	StopCode   Field = "stop code"   // of a stopped process: 0 when reported (and before 5.17)
 	ExitSignal Field = "exit signal" // sent to the parent
 	Comm       Field = "comm"        //
 	IDs        Field = "ids"         // uids and gids of a zombie

@@ -22,6 +22,7 @@ type seen struct {
 	tid, tgid int
 	status    map[string]string // fields of status
 	stat      []string          // fields of stat, [0] is the state (field 3)
+	code      string            // exit code: of a leader its process's, as wait reports it (before 5.17 its own)
 	comm      string
 	children  []int // tgids
 	threads   []int // tids; of a leader
@@ -62,20 +63,16 @@ func look(tgid, tid int) (*seen, error) {
 		name, value, _ := strings.Cut(line, ":")
 		s.status[name] = strings.TrimSpace(value)
 	}
-	// Of a process, its status is what wait would report where the kernel shows
-	// it here (kernel-rules 19), not the leader's own.
-	stat := dir + "stat"
-	if s.leads() {
-		stat = fmt.Sprintf("/proc/%d/stat", tgid)
-	}
-	text, err = procfile.Read(stat)
-	if err != nil {
+	if s.stat, err = readStat(dir + "stat"); err != nil {
 		return nil, err
 	}
-	// The command may hold anything, ")" included.
-	s.stat = strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(s.stat) <= statExitCode-statState {
-		return nil, fmt.Errorf("%s has %d fields", stat, len(s.stat)+statState-1)
+	s.code = s.field(statExitCode)
+	if s.leads() {
+		whole, err := readStat(fmt.Sprintf("/proc/%d/stat", tgid))
+		if err != nil {
+			return nil, err
+		}
+		s.code = whole[statExitCode-statState]
 	}
 	text, err = procfile.Read(dir + "comm")
 	if err != nil {
@@ -90,6 +87,19 @@ func look(tgid, tid int) (*seen, error) {
 		s.children = append(s.children, n)
 	}
 	return s, s.lookNamespaces(dir)
+}
+
+func readStat(path string) ([]string, error) {
+	text, err := procfile.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	// The command may hold anything, ")" included.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) <= statExitCode-statState {
+		return nil, fmt.Errorf("%s has %d fields", path, len(fields)+statState-1)
+	}
+	return fields, nil
 }
 
 func (s *seen) lookNamespaces(dir string) (err error) {

@@ -273,9 +273,15 @@ func (r *reader) task(s *seen) (Task, error) {
 	ids := "uid " + s.status["Uid"] + " gid " + s.status["Gid"]
 	switch s.field(statState) {
 	case "Z", "X":
-		t[State], t[ExitCode], t[IDs] = "zombie", s.field(statExitCode), ids
+		t[State], t[OwnCode], t[IDs] = "zombie", s.field(statExitCode), ids
+		if s.leads() && len(s.threads) == 1 {
+			t[ExitCode] = s.code
+		}
 	case "T", "t":
-		t[State], t[StopCode], t[LiveIDs] = "stopped", s.field(statExitCode), ids
+		t[State], t[LiveIDs] = "stopped", ids
+		if s.leads() {
+			t[StopCode] = s.code
+		}
 	default:
 		t[State], t[LiveIDs] = "live", ids
 	}
