@@ -22,12 +22,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +63,7 @@ func Run(test string, report any, args ...string) (log string, err error) {
 	defer results.Close()
 	defer out.Close()
 	var output bytes.Buffer
-	cmd := exec.Command(program, append(args, "-test.run=^"+test+"$", "-test.v", "-test.timeout=0")...)
+	cmd := exec.Command(program, append(args, "-test.run=^"+test+"$", "-test.v", "-test.timeout="+timeout().String())...)
 	cmd.Env = append(os.Environ(), env+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &output, &output
 	cmd.ExtraFiles = []*os.File{out} // reportFD
@@ -76,6 +78,19 @@ func Run(test string, report any, args ...string) (log string, err error) {
 	}
 	err = errors.Join(cmd.Wait(), decoded) // now all output is there
 	return output.String(), err
+}
+
+// began is when this program started, to a few milliseconds.
+var began = time.Now()
+
+// timeout is for the program inside: nine tenths of what is left of this one's,
+// so that what hangs is shown where it hangs, by whoever does. 0: for ever.
+func timeout() time.Duration {
+	own := flag.Lookup("test.timeout").Value.(flag.Getter).Get().(time.Duration)
+	if own == 0 {
+		return 0
+	}
+	return max((own-time.Since(began))*9/10, time.Second)
 }
 
 // Enter makes the namespace usable: with its own /proc, without core dumps.
