@@ -24,12 +24,21 @@ func inLanes(t *testing.T, numbers uint32) {
 	})
 }
 
+// many is how many tasks are enough for two lanes, and more than one block of
+// numbers in each.
+func many() string {
+	if testing.Short() {
+		return "300"
+	}
+	return "900"
+}
+
 // Two lanes show what one does: the same tasks in the same order, and no pid
 // object, namespace or user namespace that the other does not.
 func TestLanes(t *testing.T) {
 	privileged(t)
 	f := testforest.Start(t, "outside fork init newpid\ninit fork a newpid newuser\na setsid\na fork b\ninit fork c\nc setsid\n"+
-		"c fork d\nc thread e\ninit sleepers 900")
+		"c fork d\nc thread e\ninit sleepers "+many())
 	inLanes(t, math.MaxUint32)
 	one := snapshot(t, start(t, Target{PID: f.Root(), Scope: Container}))
 
@@ -81,7 +90,7 @@ func sameOnce[R any](t *testing.T, what string, a, b []R, id func(*R) collector.
 
 // What changes between two passes in either lane shows.
 func TestLanesSeeChanges(t *testing.T) {
-	f := testforest.Start(t, "outside fork init newpid\ninit fork a\ninit sleepers 900\ninit fork z")
+	f := testforest.Start(t, "outside fork init newpid\ninit fork a\ninit sleepers "+many()+"\ninit fork z")
 	inLanes(t, 128)
 	l := start(t, Target{PID: f.Root(), Scope: Container})
 	others := loaders{}

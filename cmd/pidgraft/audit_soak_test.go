@@ -22,7 +22,7 @@ import (
 	"github.com/pidgraft/pidgraft/internal/require"
 )
 
-var soak = flag.Duration("audit.soak", 10*time.Second, "how long TestAuditSoak follows a random workload, a third with -short; from 10 minutes on its memory is judged")
+var soak = flag.Duration("audit.soak", 10*time.Second, "how long TestAuditSoak follows a random workload, a fifth with -short; from 10 minutes on its memory is judged")
 
 // counting reads records, and keeps the last and how many there were of each type.
 type counting struct {
@@ -94,7 +94,7 @@ func TestAuditSoak(t *testing.T) {
 	}()
 	whole := *soak
 	if testing.Short() {
-		whole /= 3
+		whole /= 5
 	}
 	const samples = 120
 	var sizes []float64

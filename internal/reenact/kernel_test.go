@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	kernelN       = flag.Int("kernel.n", 20, "histories of TestKernel; a quarter with -short")
+	kernelN       = flag.Int("kernel.n", 20, "histories of TestKernel; a tenth with -short")
 	kernelSeed    = flag.Uint64("kernel.seed", 1, "seed of TestKernel")
 	kernelFor     = flag.Duration("kernel.for", 0, "how long TestKernel goes on at most (0: to the end)")
 	kernelScript  = flag.String("kernel.script", "", "a script for TestScripts to run")

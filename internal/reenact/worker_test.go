@@ -91,7 +91,7 @@ func runWorkers(t *testing.T) {
 		Test: "TestKernel", N: *kernelN, Size: 25, Workers: 2 * runtime.GOMAXPROCS(0), Seed: *kernelSeed, For: *kernelFor,
 	}
 	if testing.Short() {
-		b.N = max(b.N/4, 1)
+		b.N = max(b.N/10, 1)
 		*kernelShrink = 5 * time.Second
 	}
 	b.Args = []string{fmt.Sprintf("-rapid.shrinktime=%v", *kernelShrink), fmt.Sprintf("-kernel.shrink=%v", *kernelShrink)}

@@ -161,8 +161,8 @@ func TestReadSubtree(t *testing.T) {
 func TestCompareSeesEveryKind(t *testing.T) {
 	var names []string
 	var forests []*witness.Forest
-	for _, s := range testforest.Samples() {
-		if s.Subtree {
+	for n, s := range testforest.Samples() {
+		if s.Subtree || testing.Short() && n%4 != 0 {
 			continue // their numbers differ from run to run
 		}
 		f, _ := read(t, s.Script)
