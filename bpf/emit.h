@@ -181,43 +181,50 @@ __noinline int emit_user_namespace_part(u64 lane, u64 id, u32 part)
 
 #define USER_NAMESPACE_PARTS (2 * EXTENTS_PARTS + 1)
 
-__noinline int emit_user_namespace(u64 lane, u64 id)
+static __always_inline bool emit_all_parts(u64 lane, u64 id)
 {
-	u32 done = parts_seen(lane, id);
+	u32 part = parts_seen(lane, id);
 
-	if (done >= USER_NAMESPACE_PARTS)
+	if (part >= USER_NAMESPACE_PARTS)
 		return 0;
-	for (u32 part = 0; part < USER_NAMESPACE_PARTS; part++) {
-		if (part < done)
-			continue;
-		if (emit_user_namespace_part(lane, id, part)) {
-			mark_seen(lane, id, part);
-			return 1;
-		}
+	for (u64 i = 0; i < USER_NAMESPACE_PARTS; i++) {
+		if (part >= USER_NAMESPACE_PARTS || emit_user_namespace_part(lane, id, part))
+			break;
+		part++;
 	}
-	mark_seen(lane, id, USER_NAMESPACE_PARTS);
-	return 0;
+	mark_seen(lane, id, part);
+	return part < USER_NAMESPACE_PARTS;
+}
+
+/* Not the address of anything. */
+#define RING_FULL 1
+
+/* Gives its parent, 0 if it has none, or RING_FULL: the less a loop over them does,
+ * the less has the verifier to walk. */
+__noinline u64 emit_user_namespace(u64 lane, u64 id)
+{
+	if (emit_all_parts(lane, id))
+		return RING_FULL;
+	return (u64)probe((struct user_namespace *)id, parent);
 }
 
 /* A user namespace and its ancestors. */
 __noinline int emit_user_namespaces(u64 lane, u64 id)
 {
-	struct pass *pass = pass_of(lane);
 	u64 u = id;
 
-	if (id == pass->user_namespace)
+	if (id == pass_of(lane)->user_namespace)
 		return 0;
 	/* One more than there are levels of user namespaces (33). */
-	for (int i = 0; i < MAX_NUMBERS + 1 && u; i++) {
-		if (emit_user_namespace(lane, u))
-			return 1;
-		u = (u64)probe((struct user_namespace *)u, parent);
-	}
-	pass->user_namespace = id;
+	for (u64 i = 0; i < MAX_NUMBERS + 1 && u > RING_FULL; i++)
+		u = emit_user_namespace(lane, u);
+	if (u == RING_FULL)
+		return 1;
+	pass_of(lane)->user_namespace = id;
 	return 0;
 }
 
-__noinline int emit_namespace(u64 lane, u64 id)
+static __always_inline bool emit_namespace_head(u64 lane, u64 id)
 {
 	struct pid_namespace *ns = (void *)id;
 	struct record_namespace *r = &draft_of(lane)->namespace;
@@ -242,20 +249,26 @@ __noinline int emit_namespace(u64 lane, u64 id)
 	return 0;
 }
 
+/* As emit_user_namespace. */
+__noinline u64 emit_namespace(u64 lane, u64 id)
+{
+	if (emit_namespace_head(lane, id))
+		return RING_FULL;
+	return (u64)probe((struct pid_namespace *)id, parent);
+}
+
 /* A pid namespace and its ancestors, with the user namespaces that own them. */
 __noinline int emit_namespaces(u64 lane, u64 id)
 {
-	struct pass *pass = pass_of(lane);
 	u64 ns = id;
 
-	if (id == pass->namespace)
+	if (id == pass_of(lane)->namespace)
 		return 0;
-	for (int i = 0; i < MAX_NUMBERS && ns; i++) {
-		if (emit_namespace(lane, ns))
-			return 1;
-		ns = (u64)probe((struct pid_namespace *)ns, parent);
-	}
-	pass->namespace = id;
+	for (u64 i = 0; i < MAX_NUMBERS && ns > RING_FULL; i++)
+		ns = emit_namespace(lane, ns);
+	if (ns == RING_FULL)
+		return 1;
+	pass_of(lane)->namespace = id;
 	return 0;
 }
 

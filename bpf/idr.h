@@ -23,7 +23,7 @@ enum walk_status {
 
 /* What a run gives: its status, and the number to go on with, which is at most
  * 1 << 22 (PID_MAX_LIMIT). */
-static __always_inline u64 walked(enum walk_status status, u64 next)
+static __always_inline u64 walked(u64 status, u64 next)
 {
 	return next << 3 | status;
 }
@@ -60,18 +60,33 @@ static __always_inline u64 node_of(u64 entry)
 	return is_internal(entry) && entry > 4096 ? entry - 2 : 0;
 }
 
-/* The first slot from slot on that is not empty; 64 if there is none. */
-__noinline u64 next_slot(u64 lane, u64 slot)
+/* Slots that one function looks at, so that the verifier walks loops over 8 and 8
+ * and not over 64. */
+#define SOME_SLOTS 8
+
+/* The first of some slots from slot on that is not empty, or the one after them. */
+__noinline u64 next_of_some(u64 lane, u64 slot)
 {
 	struct leaf *leaf = leaf_of(lane);
 
-	for (u64 i = 0; i < 64; i++, slot++) {
+	for (u64 i = 0; i < SOME_SLOTS; i++, slot++) {
 		/* Keep the check beside the access, where the verifier sees it. */
 		barrier_var(slot);
-		if (slot >= 64)
+		if (slot >= 64 || leaf->slots[slot])
 			break;
-		if (leaf->slots[slot])
-			return slot;
+	}
+	return slot;
+}
+
+/* The first slot from slot on that is not empty; 64 if there is none. */
+__noinline u64 next_slot(u64 lane, u64 slot)
+{
+	for (u64 i = 0; i < 64 / SOME_SLOTS; i++) {
+		u64 next = next_of_some(lane, slot);
+
+		if (next != slot + SOME_SLOTS)
+			return next;
+		slot = next;
 	}
 	return 64;
 }
@@ -84,17 +99,15 @@ static __always_inline u64 task_of(u64 id)
 	return link ? link - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]) : 0;
 }
 
-/* Emits the pid object that slot i of the leaf has, number base + i. In a
- * container with its task: all that have a number there are the target. */
-__noinline u64 emit_slot(u64 lane, u64 i, u64 base)
+/* Emits the pid object that the leaf has for a number. In a container with its
+ * task: all that have a number there are the target. */
+__noinline u64 emit_slot(u64 lane, u64 number)
 {
 	struct record_task *r = &draft_of(lane)->task;
 	u64 level = target.level, size;
 	struct record_number *own;
 
-	if (i >= 64)
-		return WALK_CANNOT;
-	r->pid = leaf_of(lane)->slots[i];
+	r->pid = leaf_of(lane)->slots[number & 63];
 	/* Free, or reserved by a fork in progress. */
 	if (!r->pid)
 		return WALK_MORE;
@@ -109,7 +122,7 @@ __noinline u64 emit_slot(u64 lane, u64 i, u64 base)
 		return WALK_CANNOT;
 	own = &r->numbers[level];
 	barrier_var(own);
-	if (!size || r->pid_level < level || own->nr != (s32)(base + i) || own->ns != target.ns)
+	if (!size || r->pid_level < level || own->nr != (s32)number || own->ns != target.ns)
 		return WALK_CANNOT;
 	r->id = target.mode == TARGET_CONTAINER ? task_of(r->pid) : 0;
 	if (!r->id)
@@ -117,22 +130,22 @@ __noinline u64 emit_slot(u64 lane, u64 i, u64 base)
 	return emit_task(lane, r, TASK_FROM_IDR, size) ? WALK_FULL : WALK_MORE;
 }
 
-static __always_inline u64 emit_leaf(u64 lane, u64 from)
+/* Goes on from number to the end of its leaf. */
+static __always_inline u64 emit_leaf(u64 lane, u64 number)
 {
-	u64 base = from & ~63ULL, slot = from & 63;
+	u64 status = WALK_MORE;
 
-	for (u64 i = 0; i < 64; i++, slot++) {
-		u64 status;
-
-		/* As in next_slot. */
-		barrier_var(slot);
-		if (slot >= 64)
-			break;
-		status = emit_slot(lane, slot, base);
+	for (u64 i = 0; i < 64; i++) {
+		status = emit_slot(lane, number);
 		if (status != WALK_MORE)
-			return walked(status, base + slot);
+			break;
+		number++;
+		/* Or what comes after the loop is made part of it. */
+		barrier_var(number);
+		if (!(number & 63))
+			break;
 	}
-	return walked(WALK_MORE, base + 64);
+	return walked(status, number);
 }
 
 /* Levels of a tree of 32-bit indices with 6 bits each. */
@@ -179,12 +192,18 @@ __noinline u64 find_leaf(u64 lane, u64 ns, u64 index)
 }
 
 /* The arguments: the lane; the number to begin with; the number to stop before,
- * a multiple of 64, since leaves are not divided, or 0. */
+ * a multiple of 64, since leaves are not divided, or 0; and the number of the
+ * pass. With a new one the lane forgets what it has emitted. */
 SEC("raw_tp")
 int walk_idr(u64 *ctx)
 {
 	u64 lane = ctx[0], until = ctx[2], found;
+	struct pass *pass = pass_of(lane);
 
+	if (pass->number != (u32)ctx[3]) {
+		__builtin_memset(pass, 0, sizeof(*pass));
+		pass->number = ctx[3];
+	}
 	if (!xa_node_is_as_expected() || !upid_is_as_expected())
 		return WALK_CANNOT;
 	found = find_leaf(lane, target.ns, ctx[1]);

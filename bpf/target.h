@@ -38,11 +38,10 @@ enum membership {
 	UNDECIDED,
 };
 
-/* Ancestors climbed in one go, and how often. The verifier walks every step of
- * a loop, but a global function only once, and it does so for each program at
- * each start: 1024 in one loop would cost ten times as much. */
-#define CLIMB_STEPS 32
-#define CLIMB_TIMES 32
+/* Ancestors climbed in one go, and how often, and how often that. The verifier
+ * walks every step of a loop, but a global function only once, and it does so for
+ * each program at each start: 1000 in one loop would cost forty times as much. */
+#define CLIMB_STEPS 10
 
 /* INSIDE, OUTSIDE, or the address of an ancestor to go on from. */
 __noinline u64 climb(u64 task)
@@ -62,10 +61,20 @@ __noinline u64 climb(u64 task)
 	return task;
 }
 
+__noinline u64 climb_far(u64 task)
+{
+	for (int i = 0; i < CLIMB_STEPS; i++) {
+		task = climb(task);
+		if (task == INSIDE || task == OUTSIDE)
+			break;
+	}
+	return task;
+}
+
 static __always_inline u64 in_subtree(u64 task)
 {
-	for (int i = 0; i < CLIMB_TIMES; i++) {
-		task = climb(task);
+	for (int i = 0; i < CLIMB_STEPS; i++) {
+		task = climb_far(task);
 		if (task == INSIDE || task == OUTSIDE)
 			return task;
 	}

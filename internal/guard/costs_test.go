@@ -202,7 +202,7 @@ func TestLive(t *testing.T) {
 var programs = map[string]struct{ instructions, helpers int }{
 	bpf.PidsProgTasks:        {2440, 119},
 	bpf.PidsProgWalkIdr:      {2470, 102},
-	bpf.PidsProgWatchSyscall: {190, 10},
+	bpf.PidsProgWatchSyscall: {255, 10},
 }
 
 func TestPrograms(t *testing.T) {
