@@ -141,6 +141,7 @@ func (d *dump) run(ctx context.Context, pid int) error {
 			return err
 		}
 	}
+	hugeHeap()
 	var beside trials
 	defer beside.discard()
 	var closing sync.WaitGroup

@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,21 +21,6 @@ import (
 func main() {
 	deferGC()
 	os.Exit(run(os.Args[1:]))
-}
-
-// deferGC puts off the first garbage collection until the heap is large: most
-// commands end long before, and a dump is in a hurry. From then on collections
-// are as usual.
-func deferGC() {
-	const large = 256 << 20
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(large)
-	runtime.AddCleanup(new(*int), func(struct{}) {
-		debug.SetGCPercent(percent)
-		debug.SetMemoryLimit(limit)
-	}, struct{}{})
 }
 
 // readForAnother is how one of the two programs asks the other to read a
