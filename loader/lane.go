@@ -4,7 +4,10 @@ package loader
 
 import (
 	"context"
+	"maps"
 	"runtime"
+	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -49,62 +52,174 @@ func (l *Loader) other() (*lane, error) {
 
 func (l *lane) drain(recs *records) error { return drain(l.ring, recs) }
 
-// boundary is where the second lane began in a pass: with which number, and with
-// which records of the snapshot. Zero if there was one lane only.
-type boundary struct {
-	number           uint32
+// part is where a stretch of a walk ended: before which number (0: there is no
+// end), and after which records of the snapshot.
+type part struct {
+	until            uint32
 	tasks, pids, idr int
 }
 
-// split are the two parts of a snapshot.
-func (b *boundary) split(s *collector.Snapshot) (before, after *collector.Snapshot) {
-	return &collector.Snapshot{Tasks: s.Tasks[:b.tasks], Pids: s.Pids[:b.pids], IDR: s.IDR[:b.idr]},
-		&collector.Snapshot{Tasks: s.Tasks[b.tasks:], Pids: s.Pids[b.pids:], IDR: s.IDR[b.idr:]}
+// division is a walk that two lanes share: each takes the next stretch when it is
+// done with one, as neither has a processor for itself. What a stretch shows
+// does not depend on its lane, so a later pass over the same stretches shows the
+// same in the same order.
+type division struct {
+	mu        sync.Mutex
+	stretches []*stretch
+	taken     int // of those
+	joined    int // likewise: their records are in whole
+	failed    bool
+	whole     *records
+	parts     []part
+	spare     []*collector.Snapshot // room for the records of another stretch
+	room      int                   // how much that is
 }
 
 // walkRest walks what is left, with a second lane if that is much. Later passes
-// are divided where the first was, so that they show the same in the same order.
+// are divided as the first was.
 func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
-	was := l.boundary
-	l.boundary = boundary{}
+	was := l.parts
+	l.parts = nil
 	last := first.recs.lastNumber(collector.ID(l.target.Ns))
-	if l.scope != Container || last < manyNumbers || runtime.GOMAXPROCS(0) < 2 {
+	if l.scope != Container || first.done || last < first.next+manyNumbers || runtime.GOMAXPROCS(0) < 2 {
+		if first.recs.last == nil && last >= manyNumbers {
+			first.recs.grow(first.recs.allocated(collector.ID(l.target.Ns)))
+		}
 		return first.finish(ctx)
 	}
-	second := &stretch{}
-	var after *collector.Snapshot
-	switch {
-	case was.number > first.next && l.last != nil:
-		second.next, first.until = was.number, was.number
-		var before *collector.Snapshot
-		before, after = was.split(l.last)
-		if first.recs.last != nil { // nothing has differed yet
-			first.recs.last = before
-		}
-	default:
-		if second.next = first.yield(last); second.next == 0 {
-			return first.finish(ctx)
-		}
-	}
-	second.recs = newRecords(after, min(first.recs.size, int(last-second.next)+1))
-	second.recs.shown = first.recs.shown
-	var err error
-	if second.lane, err = l.other(); err != nil {
-		return err
-	}
-	walked := make(chan error, 1)
-	go func() { walked <- second.finish(ctx) }()
-	err = first.finish(ctx)
-	if secondErr := <-walked; err == nil {
-		err = secondErr
-	}
+	second, err := l.other()
 	if err != nil {
 		return err
 	}
-	l.boundary = first.recs.count()
-	l.boundary.number = first.until
-	first.recs.join(second.recs, l.last)
-	return nil
+	d := l.divide(first, was, last)
+	walked := make(chan error, 1)
+	go func() { walked <- d.walk(ctx, second) }()
+	err = d.walkFrom(ctx, first)
+	if secondErr := <-walked; err == nil {
+		err = secondErr
+	}
+	if err == nil {
+		l.parts = d.parts
+	}
+	return err
+}
+
+// divide divides what first has begun, whose records become those of the first
+// part only.
+func (l *Loader) divide(first *stretch, was []part, last uint32) *division {
+	if l.last == nil || len(was) == 0 || was[0].until <= first.next {
+		was = newParts(first.next, last)
+	}
+	size := int(was[0].until-first.next) + 64
+	whole, begun := first.recs, *first.recs
+	*whole = *newRecords(l.last, whole.allocated(collector.ID(l.target.Ns)))
+	whole.shown = begun.shown
+	d := &division{whole: whole, taken: 1, room: size}
+	if begun.last == nil {
+		begun.grow(size)
+	}
+	first.recs = &begun
+	var from part
+	for i, to := range was {
+		s := first
+		if i > 0 {
+			l.passes++
+			s = &stretch{pass: l.passes, next: from.until}
+		}
+		s.until, s.size = to.until, size
+		if l.last != nil {
+			s.last = &collector.Snapshot{
+				Tasks: l.last.Tasks[from.tasks:to.tasks], Pids: l.last.Pids[from.pids:to.pids], IDR: l.last.IDR[from.idr:to.idr],
+			}
+		}
+		d.stretches = append(d.stretches, s)
+		from = to
+	}
+	if begun.last != nil { // nothing has differed yet
+		begun.last = first.last
+	}
+	return d
+}
+
+// newParts divides the numbers from first to about last.
+func newParts(first, last uint32) []part {
+	const most = 64
+	size := max(manyNumbers/4, (last-first)/most, 64) &^ 63
+	var parts []part
+	for n := (first + size) &^ 63; n+size <= last; n += size {
+		parts = append(parts, part{until: n})
+	}
+	return append(parts, part{})
+}
+
+// walkFrom walks the stretch that was begun, and then others.
+func (d *division) walkFrom(ctx context.Context, first *stretch) error {
+	err := first.finish(ctx)
+	if err != nil {
+		d.fail()
+		return err
+	}
+	d.join(first)
+	return d.walk(ctx, first.lane)
+}
+
+// walk walks stretches in one lane until there are no more.
+func (d *division) walk(ctx context.Context, in *lane) error {
+	for {
+		s := d.take()
+		if s == nil {
+			return nil
+		}
+		s.lane = in
+		if err := s.finish(ctx); err != nil {
+			d.fail()
+			return err
+		}
+		d.join(s)
+	}
+}
+
+func (d *division) fail() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = true
+}
+
+// take is the next stretch that nobody has, or nil.
+func (d *division) take() *stretch {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed || d.taken == len(d.stretches) {
+		return nil
+	}
+	s := d.stretches[d.taken]
+	d.taken++
+	var room *collector.Snapshot
+	if n := len(d.spare); n > 0 {
+		room, d.spare = d.spare[n-1], d.spare[:n-1]
+	}
+	s.recs = newRecordsIn(room, s.last, s.size)
+	s.recs.shown = d.whole.shown
+	return s
+}
+
+// join adds the records of a stretch when those of all before it are there.
+func (d *division) join(s *stretch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.walked = true
+	for d.joined < len(d.stretches) && d.stretches[d.joined].walked {
+		s := d.stretches[d.joined]
+		d.joined++
+		d.whole.join(s.recs)
+		p := d.whole.count()
+		p.until = s.until
+		d.parts = append(d.parts, p)
+		if !s.recs.allSeen() {
+			d.spare = append(d.spare, s.recs.snapshot)
+		}
+		s.recs = nil
+	}
 }
 
 // lastNumber is about the highest number that a namespace has given.
@@ -117,12 +232,23 @@ func (r *records) lastNumber(ns collector.ID) uint32 {
 	return 0
 }
 
-// count is how many records there are.
-func (r *records) count() boundary {
-	if r.last != nil {
-		return boundary{tasks: r.seen.tasks, pids: r.seen.pids, idr: r.seen.idr}
+// allocated is how many pid objects a namespace has, and some more.
+func (r *records) allocated(ns collector.ID) int {
+	for i := range r.snapshot.Namespaces {
+		if n := &r.snapshot.Namespaces[i]; n.ID == ns {
+			count := int(n.Allocated &^ collector.PidnsAdding)
+			return count + count/16
+		}
 	}
-	return boundary{tasks: len(r.snapshot.Tasks), pids: len(r.snapshot.Pids), idr: len(r.snapshot.IDR)}
+	return 0
+}
+
+// count is how many records there are.
+func (r *records) count() part {
+	if r.last != nil {
+		return part{tasks: r.seen.tasks, pids: r.seen.pids, idr: r.seen.idr}
+	}
+	return part{tasks: len(r.snapshot.Tasks), pids: len(r.snapshot.Pids), idr: len(r.snapshot.IDR)}
 }
 
 // allSeen reports whether the pass was the same as the last to its end.
@@ -131,30 +257,38 @@ func (r *records) allSeen() bool {
 	return l != nil && r.seen.tasks == len(l.Tasks) && r.seen.pids == len(l.Pids) && r.seen.idr == len(l.IDR)
 }
 
-// join adds the records of the second lane. last is the snapshot of which both
-// saw a part.
-func (r *records) join(second *records, last *collector.Snapshot) {
-	same := r.allSeen() && second.allSeen()
-	r.tasks += second.tasks
-	if same {
-		r.last = last
-		r.seen.tasks, r.seen.pids, r.seen.idr = len(last.Tasks), len(last.Pids), len(last.IDR)
+// join adds the records of the stretch that comes next.
+func (r *records) join(next *records) {
+	r.tasks += next.tasks
+	if r.last != nil && next.allSeen() {
+		r.seen.tasks += next.seen.tasks
+		r.seen.pids += next.seen.pids
+		r.seen.idr += next.seen.idr
 	} else {
 		r.part()
-		second.part()
-		r.snapshot.Tasks = append(r.snapshot.Tasks, second.snapshot.Tasks...)
-		r.snapshot.Pids = append(r.snapshot.Pids, second.snapshot.Pids...)
-		r.snapshot.IDR = append(r.snapshot.IDR, second.snapshot.IDR...)
+		next.part()
+		r.snapshot.Tasks = append(r.snapshot.Tasks, next.snapshot.Tasks...)
+		r.snapshot.Pids = append(r.snapshot.Pids, next.snapshot.Pids...)
+		r.snapshot.IDR = append(r.snapshot.IDR, next.snapshot.IDR...)
 	}
-	r.snapshot.Namespaces = append(r.snapshot.Namespaces, second.snapshot.Namespaces...)
+	r.snapshot.Namespaces = append(r.snapshot.Namespaces, next.snapshot.Namespaces...)
+	r.snapshot.Misnumbered = append(r.snapshot.Misnumbered, next.snapshot.Misnumbered...)
+	maps.Copy(r.undecided, next.undecided)
+	for ns, c := range next.chains {
+		if had, ok := r.chains[ns]; !ok {
+			r.chains[ns] = c
+		} else if !slices.Equal(had.namespaces, c.namespaces) {
+			r.snapshot.Misnumbered = append(r.snapshot.Misnumbered, c.object)
+		}
+	}
 	had := make(map[collector.ID]bool, len(r.userNamespaces))
 	for i := range r.userNamespaces {
 		had[r.userNamespaces[i].ID] = true
 	}
-	for _, u := range second.userNamespaces {
+	for _, u := range next.userNamespaces {
 		if !had[u.ID] {
 			r.userNamespaces = append(r.userNamespaces, u)
-			r.maps[u.ID] = second.maps[u.ID]
+			r.maps[u.ID] = next.maps[u.ID]
 		}
 	}
 }

@@ -79,7 +79,7 @@ type Loader struct {
 	passes     uint32
 	last       *collector.Snapshot // what the last pass showed
 	second     *ringbuf.Reader     // of the lane that walks a large idr beside the first, or nil
-	boundary   boundary            // in the last pass, between the two
+	parts      []part              // of the last pass, if that was divided
 	walkErr    error
 	seen       atomic.Int64 // tasks of the pass, as of the last time the ring was emptied
 

@@ -79,7 +79,8 @@ func (l *Loader) pass(ctx context.Context) (recs *records, walked bool, err erro
 		size = max(size, n+n/16)
 	}
 	if l.scope == Container && l.walkErr == nil {
-		if recs, err = l.beginPass(size); err != nil {
+		// What is larger than that is divided, and made room for then.
+		if recs, err = l.beginPass(min(size, int(manyNumbers))); err != nil {
 			return nil, false, err
 		}
 		if walked, err = l.walk(ctx, recs); walked || err != nil {

@@ -62,6 +62,7 @@ type records struct {
 	last *collector.Snapshot // nil once something differed
 	seen struct{ tasks, pids, idr int }
 	size int // records to make room for
+	room *collector.Snapshot
 
 	tasks int // how many were added
 	// shown, if not nil, counts them, of all lanes; told are those that it has.
@@ -79,8 +80,14 @@ func (r *records) show() {
 
 // newRecords begins a pass. last may be nil.
 func newRecords(last *collector.Snapshot, sizeHint int) *records {
+	return newRecordsIn(nil, last, sizeHint)
+}
+
+// newRecordsIn begins one in the room that another had, if that is not nil.
+func newRecordsIn(room, last *collector.Snapshot, sizeHint int) *records {
 	r := &records{
 		snapshot:  new(collector.Snapshot),
+		room:      room,
 		maps:      make(map[collector.ID]*idMaps),
 		undecided: make(map[collector.ID]bool),
 		chains:    make(map[collector.ID]chain),
@@ -94,9 +101,17 @@ func newRecords(last *collector.Snapshot, sizeHint int) *records {
 }
 
 func (r *records) makeRoom() {
-	r.snapshot.Tasks = make([]collector.Task, 0, r.size)
-	r.snapshot.Pids = make([]collector.Pid, 0, r.size)
-	r.snapshot.IDR = make([]collector.ID, 0, r.size)
+	if r.room != nil {
+		r.snapshot.Tasks, r.snapshot.Pids, r.snapshot.IDR = r.room.Tasks[:0], r.room.Pids[:0], r.room.IDR[:0]
+	}
+	r.grow(r.size)
+}
+
+// grow makes room for n more.
+func (r *records) grow(n int) {
+	r.snapshot.Tasks = slices.Grow(r.snapshot.Tasks, n)
+	r.snapshot.Pids = slices.Grow(r.snapshot.Pids, n)
+	r.snapshot.IDR = slices.Grow(r.snapshot.IDR, n)
 }
 
 // part ends the comparison with the last snapshot, of which what was the same

@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/pidgraft/pidgraft/collector"
 )
 
 // What a run of walk_idr says (bpf/idr.h, enum walk_status).
@@ -26,7 +28,7 @@ const (
 // The namespace cannot go away meanwhile: the pidfd holds the root's pid object,
 // and that its namespace.
 func (l *Loader) walk(ctx context.Context, recs *records) (bool, error) {
-	first := &stretch{lane: l.first(), recs: recs}
+	first := &stretch{lane: l.first(), pass: l.passes, recs: recs}
 	err := first.step(ctx)
 	if err == nil {
 		// What is in the first leaf came with its namespace.
@@ -51,11 +53,17 @@ func (e *cannotWalk) Error() string { return e.why.Error() }
 // stretch is a part of an idr that one lane walks.
 type stretch struct {
 	lane *lane
+	pass uint32 // a number of its own: what refers to an object comes after it in each
 	recs *records
+	// last is the part of the last snapshot to hold it against, and size how many
+	// records to make room for.
+	last *collector.Snapshot
+	size int
 
-	next  uint32 // the number to go on with
-	until uint32 // a multiple of 64 to stop before, or 0
-	done  bool
+	next   uint32 // the number to go on with
+	until  uint32 // a multiple of 64 to stop before, or 0
+	done   bool
+	walked bool // and its records are complete
 }
 
 // finish walks to the end of the stretch.
@@ -99,7 +107,7 @@ func (s *stretch) step(ctx context.Context) error {
 
 func (s *stretch) run() (uint32, error) {
 	walked, err := s.lane.program.Run(&ebpf.RunOptions{
-		Context: [3]uint64{s.lane.number, uint64(s.next), uint64(s.until)},
+		Context: [4]uint64{s.lane.number, uint64(s.next), uint64(s.until), uint64(s.pass)},
 	})
 	if err != nil {
 		return 0, &cannotWalk{explain("run the idr walk", err)}
@@ -107,14 +115,4 @@ func (s *stretch) run() (uint32, error) {
 	status := walked & 7
 	s.next, s.done = walked>>3, status == walkDone
 	return status, nil
-}
-
-// yield gives up the second half of what is left of a stretch whose numbers go to
-// about last, and says with which number that begins; 0 if it is not worth it.
-func (s *stretch) yield(last uint32) uint32 {
-	if s.done || last < s.next+manyNumbers {
-		return 0
-	}
-	s.until = (s.next + (last-s.next)/2) &^ 63
-	return s.until
 }
