@@ -103,7 +103,8 @@ static __always_inline int output(u64 lane, void *record, u64 size)
 	return 0;
 }
 
-static __always_inline u32 parts_seen(u64 lane, u64 id)
+/* Apart, for the stack: that of eight calls is 512 bytes, each rounded up to 32. */
+__noinline u32 parts_seen(u64 lane, u64 id)
 {
 	u64 key = id + lane % LANES;
 	struct seen *s = bpf_map_lookup_elem(&seen, &key);
@@ -111,13 +112,13 @@ static __always_inline u32 parts_seen(u64 lane, u64 id)
 	return s && s->pass == pass_of(lane)->number ? s->parts : 0;
 }
 
-static __always_inline void mark_seen(u64 lane, u64 id, u32 parts)
+__noinline int mark_seen(u64 lane, u64 id, u32 parts)
 {
 	struct seen s = { .pass = pass_of(lane)->number, .parts = parts };
 	u64 key = id + lane % LANES;
 
 	/* If it does not go in, there will be a duplicate. */
-	bpf_map_update_elem(&seen, &key, &s, BPF_ANY);
+	return bpf_map_update_elem(&seen, &key, &s, BPF_ANY);
 }
 
 /* One part of an id map; parts beyond its end are nothing. */
