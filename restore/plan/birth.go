@@ -332,6 +332,10 @@ func (p *planner) needsEarly(n int32) bool {
 // was born and whether all were.
 func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all bool) {
 	for {
+		// One of those that its threads wait for may have been summoned.
+		if p.bearThreads(n); len(p.refusals) > 0 {
+			return moved, false
+		}
 		borne, waits := false, false
 		for i, t := range p.threadsOf(n) {
 			for p.nodes[n].next[i] < len(p.nodes[t].kids) && p.nodes[t].born {
