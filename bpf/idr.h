@@ -130,6 +130,20 @@ __noinline u64 emit_slot(u64 lane, u64 number)
 	return emit_task(lane, r, TASK_FROM_IDR, size) ? WALK_FULL : WALK_MORE;
 }
 
+static __always_inline void warm_leaf(u64 lane)
+{
+	struct leaf *leaf = leaf_of(lane);
+
+	if (!can_warm() || target.mode != TARGET_CONTAINER)
+		return;
+	for (u64 i = 0; i < 64; i++) {
+		u64 id = leaf->slots[i];
+
+		if (id && !is_internal(id))
+			warm_task(id);
+	}
+}
+
 /* Goes on from number to the end of its leaf. */
 static __always_inline u64 emit_leaf(u64 lane, u64 number)
 {
@@ -211,6 +225,7 @@ int walk_idr(u64 *ctx)
 		return found;
 	if (until && next_of(found) >= until)
 		return walked(WALK_DONE, next_of(found));
+	warm_leaf(lane);
 	return emit_leaf(lane, next_of(found));
 }
 

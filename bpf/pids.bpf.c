@@ -9,6 +9,7 @@
 #include "target.h"
 #include "emit.h"
 #include "task.h"
+#include "warm.h"
 #include "idr.h"
 #include "find.h"
 #include "tasks.h"

@@ -23,16 +23,21 @@ const kernelBTF = "/sys/kernel/btf/vmlinux"
 // file, if that is not nil, or else those of the running kernel that the object
 // names. To decode all of them takes 10 ms or more, for 130,000 types; that is
 // left for when something about them is odd, and for what only the whole says.
-func kernelTypes(object *ebpf.CollectionSpec, file *Types, all *btf.Cache) (*btf.Spec, error) {
+// The numbers are the running kernel's, if its types were read.
+func kernelTypes(object *ebpf.CollectionSpec, file *Types, all *btf.Cache) (*btf.Spec, castNumbers, error) {
 	if file != nil {
-		return file.spec, nil
+		return file.spec, nil, nil
 	}
 	if !needsNumbers(object) {
-		if spec, err := excerptTypes(object.Types); err == nil {
-			return spec, nil
+		if spec, numbers, err := excerptTypes(object.Types); err == nil {
+			return spec, numbers, nil
 		}
 	}
-	return allTypes(all)
+	spec, err := allTypes(all)
+	if err != nil {
+		return nil, nil, err
+	}
+	return spec, castNumbersIn(spec), nil
 }
 
 // needsNumbers reports whether a program has to know the number of one of the
@@ -62,20 +67,22 @@ func allTypes(all *btf.Cache) (*btf.Spec, error) {
 }
 
 // excerptTypes reads those types of the kernel that object names.
-func excerptTypes(object *btf.Spec) (*btf.Spec, error) {
+func excerptTypes(object *btf.Spec) (*btf.Spec, castNumbers, error) {
 	types, members, err := namesIn(object)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	raw, err := mapFile(kernelBTF)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	cut, err := excerpt.Of(raw.bytes, types, members)
+	numbers := newCastNumbers()
+	cut, err := excerpt.Of(raw.bytes, types, members, numbers)
 	if err := errors.Join(err, raw.close()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return btf.LoadSpecFromReader(bytes.NewReader(cut))
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(cut))
+	return spec, numbers, err
 }
 
 // namesIn are the names that an object has for types, without flavours, and for

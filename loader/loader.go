@@ -84,8 +84,9 @@ type Loader struct {
 	seen       atomic.Int64 // tasks of the pass, as of the last time the ring was emptied
 
 	spec   *ebpf.CollectionSpec
-	kernel *btf.Spec  // the types that the programs are fitted to
-	types  *btf.Cache // and those that they attach to
+	kernel *btf.Spec   // the types that the programs are fitted to
+	cast   castNumbers // of the running kernel
+	types  *btf.Cache  // and those that they attach to
 }
 
 var _ collector.Source = (*Loader)(nil)

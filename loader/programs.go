@@ -104,7 +104,7 @@ func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
 	if l.types == nil {
 		l.types = btf.NewCache()
 	}
-	l.kernel, err = kernelTypes(l.spec, types, l.types)
+	l.kernel, l.cast, err = kernelTypes(l.spec, types, l.types)
 	if mapsErr := <-made; err == nil {
 		err = mapsErr
 	}
@@ -170,10 +170,20 @@ func (l *Loader) loadProgram(name string, maps map[string]*ebpf.Map) (*ebpf.Prog
 			return nil, err
 		}
 	}
+	p, marked, err := l.loadProgramWith(l.cast, name, maps)
+	if err != nil && marked && l.cast.complete() {
+		p, _, err = l.loadProgramWith(nil, name, maps)
+	}
+	return p, err
+}
+
+func (l *Loader) loadProgramWith(numbers castNumbers, name string, maps map[string]*ebpf.Map) (_ *ebpf.Program, marked bool, err error) {
 	one := *l.spec
 	one.Programs = map[string]*ebpf.ProgramSpec{name: l.spec.Programs[name]}
 	one.Variables = nil
-	loaded, err := loadCollection(one.Copy(), ebpf.CollectionOptions{
+	spec := one.Copy()
+	marked = replaceMarks(spec.Programs[name], numbers)
+	loaded, err := loadCollection(spec, ebpf.CollectionOptions{
 		MapReplacements: maps,
 		// For finding what a program attaches to.
 		Cache: l.types,
@@ -181,10 +191,10 @@ func (l *Loader) loadProgram(name string, maps map[string]*ebpf.Map) (*ebpf.Prog
 		Programs: ebpf.ProgramOptions{KernelTypes: l.kernel},
 	})
 	if err != nil {
-		return nil, err
+		return nil, marked, err
 	}
 	defer loaded.Close()
-	return loaded.DetachProgram(name), nil
+	return loaded.DetachProgram(name), marked, nil
 }
 
 func loadCollection(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*ebpf.Collection, error) {

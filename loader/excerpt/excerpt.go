@@ -5,18 +5,22 @@ package excerpt
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Of cuts out of raw BTF the structs, unions, enums, integers and typedefs that
 // have one of the names in types, also with a suffix ___something (a flavour),
 // and all that they hold. Pointers lead nowhere. Of structs and unions it takes
 // the members whose name is one of members, those without a name, and the last.
-func Of(raw []byte, types, members []string) ([]byte, error) {
+// numbers, if not nil, has names of functions and types of which the numbers in
+// raw are wanted, and is given those that are there.
+func Of(raw []byte, types, members []string, numbers map[string]uint32) ([]byte, error) {
 	s, err := parseHeader(raw)
 	if err != nil {
 		return nil, err
 	}
-	roots, err := s.find(newNames(types))
+	roots, err := s.find(newNames(types), newNames(slices.Collect(maps.Keys(numbers))), numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -73,9 +77,12 @@ func (n *names) has(name []byte) bool { return n.set[string(name)] }
 // named are the kinds of types that are found by name.
 const named = 1<<kindStruct | 1<<kindUnion | 1<<kindEnum | 1<<kindEnum64 | 1<<kindInt | 1<<kindTypedef
 
+// numerable are the kinds of what has a number that may be asked for.
+const numerable = 1<<kindStruct | 1<<kindFunc
+
 // find notes where every type is, and finds those that are wanted by name. It is
 // all that is done for most of a hundred thousand types.
-func (s *source) find(wanted *names) (roots []uint32, err error) {
+func (s *source) find(wanted, numbered *names, numbers map[string]uint32) (roots []uint32, err error) {
 	s.at = make([]uint32, 0, len(s.types)/20)
 	at, end := uint64(0), uint64(len(s.types))
 	for at < end {
@@ -95,6 +102,11 @@ func (s *source) find(wanted *names) (roots []uint32, err error) {
 				roots = append(roots, uint32(len(s.at)))
 			}
 		}
+		if numerable>>kind&1 != 0 && len(numbers) > 0 {
+			if err := s.number(le.Uint32(b), numbered, numbers); err != nil {
+				return nil, err
+			}
+		}
 		t := &tails[kind]
 		at += typeSize + uint64(t.fixed) + uint64(t.each)*uint64(info&0xffff)
 	}
@@ -102,6 +114,19 @@ func (s *source) find(wanted *names) (roots []uint32, err error) {
 		return nil, fmt.Errorf("type %d is of unknown kind, or longer than the types are", len(s.at))
 	}
 	return roots, nil
+}
+
+// number notes the number of the type that was found last, if it has one of the
+// names.
+func (s *source) number(offset uint32, wanted *names, numbers map[string]uint32) error {
+	if uint64(offset) < uint64(len(s.strings)) && !wanted.mayHave(s.strings[offset:]) {
+		return nil
+	}
+	name, err := s.name(offset)
+	if err == nil && wanted.has(name) {
+		numbers[string(name)] = uint32(len(s.at))
+	}
+	return err
 }
 
 // isNamed reports whether the name at offset is in a set, without its flavour.

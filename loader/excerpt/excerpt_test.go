@@ -97,16 +97,48 @@ func fields(typ btf.Type, members map[string]bool) map[string]string {
 	return found
 }
 
+// compareNumbers holds the numbers of functions and structs against the library's.
+func compareNumbers(whole *btf.Spec, numbers map[string]uint32) error {
+	for name, number := range numbers {
+		all, err := whole.AnyTypesByName(name)
+		if err != nil && !errors.Is(err, btf.ErrNotFound) {
+			return nil // likewise
+		}
+		known := number == 0
+		for _, typ := range all {
+			switch typ.(type) {
+			case *btf.Func, *btf.Struct:
+				id, err := whole.TypeID(typ)
+				if err != nil {
+					return err
+				}
+				if number == 0 {
+					return fmt.Errorf("%s has number %d and was not found", name, id)
+				}
+				known = known || uint32(id) == number
+			}
+		}
+		if !known {
+			return fmt.Errorf("%s does not have number %d", name, number)
+		}
+	}
+	return nil
+}
+
 // compare holds the excerpt against the whole, for every type of every name.
 func compare(t testing.TB, raw []byte, types, members []string) error {
 	t.Helper()
-	cut, err := Of(raw, types, members)
+	numbers := map[string]uint32{"bpf_rdonly_cast": 0, "uid_gid_extent": 0, "no_such_function": 0}
+	cut, err := Of(raw, types, members, numbers)
 	if err != nil {
 		return err
 	}
 	whole, err := decode(raw)
 	if err != nil {
 		return nil // what the library refuses is not compared
+	}
+	if err := compareNumbers(whole, numbers); err != nil {
+		return err
 	}
 	part, err := decode(cut)
 	if err != nil {
@@ -118,7 +150,7 @@ func compare(t testing.TB, raw []byte, types, members []string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.find(newNames(nil)); err != nil {
+	if _, err := s.find(newNames(nil), newNames(nil), nil); err != nil {
 		t.Fatal(err)
 	}
 	for id := range len(s.at) {
@@ -193,7 +225,7 @@ func TestObject(t *testing.T) {
 func TestOddInput(t *testing.T) {
 	raw := objectBTF(t)
 	for n := range raw {
-		if _, err := Of(raw[:n], someTypes, someMembers); err == nil {
+		if _, err := Of(raw[:n], someTypes, someMembers, map[string]uint32{"bpf_rdonly_cast": 0}); err == nil {
 			t.Fatalf("the first %d of %d bytes are taken for BTF", n, len(raw))
 		}
 	}
@@ -213,11 +245,11 @@ func TestOddInput(t *testing.T) {
 		"unknown kind":     edit(func(b []byte) { le.PutUint32(b[firstType+4:], 30<<24) }),
 		"kind 0":           edit(func(b []byte) { le.PutUint32(b[firstType+4:], 0) }),
 	} {
-		if _, err := Of(b, someTypes, someMembers); err == nil {
+		if _, err := Of(b, someTypes, someMembers, map[string]uint32{"bpf_rdonly_cast": 0}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := Of(edit(func(b []byte) { b[0], b[1] = b[1], b[0] }), nil, nil); !errors.Is(err, errHeader) {
+	if _, err := Of(edit(func(b []byte) { b[0], b[1] = b[1], b[0] }), nil, nil, nil); !errors.Is(err, errHeader) {
 		t.Errorf("other byte order: %v", err)
 	}
 }
@@ -250,7 +282,7 @@ func BenchmarkKernel(b *testing.B) {
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Of(raw, someTypes, someMembers); err != nil {
+		if _, err := Of(raw, someTypes, someMembers, map[string]uint32{"bpf_rdonly_cast": 0}); err != nil {
 			b.Fatal(err)
 		}
 	}
