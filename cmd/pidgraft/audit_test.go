@@ -26,7 +26,7 @@ import (
 
 // pidgraft is this program as a command.
 func pidgraft(args ...string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", args...)
+	cmd := exec.Command(underTest(), args...)
 	cmd.Args[0] = "pidgraft" // as which the test binary is the command
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -43,20 +43,29 @@ func newUnprivileged(t *testing.T) *unprivileged {
 		t.Fatal(err)
 	}
 	u := &unprivileged{t, dir}
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer self.Close()
-	program, err := os.OpenFile(u.path("pidgraft"), os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = io.Copy(program, self)
-	if err := errors.Join(err, program.Close()); err != nil {
-		t.Fatal(err)
+	u.copy(underTest(), "pidgraft")
+	if installed != "" {
+		u.copy(filepath.Join(filepath.Dir(installed), auditName), auditName)
 	}
 	return u
+}
+
+// copy makes a program one that everybody can run.
+func (u *unprivileged) copy(from, name string) {
+	u.t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(u.path(name), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		u.t.Fatal(err)
+	}
 }
 
 func (u *unprivileged) path(name string) string { return filepath.Join(u.dir, name) }

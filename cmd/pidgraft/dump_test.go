@@ -66,7 +66,7 @@ func TestInterruptedDump(t *testing.T) {
 		a fork b newpid`)
 	path := filepath.Join(t.TempDir(), "x.img")
 	start := func() *exec.Cmd {
-		cmd := exec.Command("/proc/self/exe", "dump", "-o", path, strconv.Itoa(f.Root()))
+		cmd := exec.Command(underTest(), "dump", "-o", path, strconv.Itoa(f.Root()))
 		cmd.Args[0] = "pidgraft"
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -28,6 +28,7 @@ const (
 	puppetPath = "/lib/puppet"
 	churnPath  = "/lib/churn"
 	selfPath   = "/usr/bin/pidgraft"
+	auditPath  = "/usr/bin/pidgraft-audit"
 )
 
 // privileged is imported by tests that need something of the machine: these
@@ -71,6 +72,7 @@ func (i *initramfs) build(ctx context.Context, packages []string) (string, error
 	}
 	a.copy("/init", i.built("init"))
 	a.copy(selfPath, i.built("pidgraft"))
+	a.copy(auditPath, i.built("pidgraft-audit"))
 	a.copy(puppetPath, i.built("puppet"))
 	a.copy(churnPath, i.built("churn"))
 	for _, t := range i.plan.Tests {
@@ -99,9 +101,12 @@ func (i *initramfs) compile(ctx context.Context, packages []string) error {
 	if err := churn.Compile(i.built("churn"), compilers[i.arch]); err != nil {
 		return err
 	}
-	for name, pkg := range map[string]string{"init": "./internal/vmtest/init", "pidgraft": "./cmd/pidgraft"} {
-		// Lean, as it is installed: it starts in half the time.
-		if _, err := i.goTool(ctx, "build", "-ldflags=-s -w", "-tags=lean", "-o", i.built(name), pkg); err != nil {
+	for name, pkg := range map[string][]string{
+		"init":           {"./internal/vmtest/init"},
+		"pidgraft":       {"-tags=lean", "./cmd/pidgraft"}, // as they are installed
+		"pidgraft-audit": {"./cmd/pidgraft"},
+	} {
+		if _, err := i.goTool(ctx, append([]string{"build", "-ldflags=-s -w", "-o", i.built(name)}, pkg...)...); err != nil {
 			return err
 		}
 	}
