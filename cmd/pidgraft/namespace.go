@@ -194,9 +194,18 @@ func closest(all []lineage) uint64 {
 	return all[0].inodes[len(all[0].inodes)-1]
 }
 
+// inodeOf is the inode of the namespace that is at a path.
 func inodeOf(path string) (uint64, error) {
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		// Of a link that may not be followed 5.10 shows, without an error, the
+		// directory that it is in.
+		err = unix.EACCES
+		if !strings.HasPrefix(path, "/proc/") {
+			err = unix.EISDIR
+		}
+	}
 	switch {
 	case err == nil:
 		return st.Ino, nil
