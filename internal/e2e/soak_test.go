@@ -98,6 +98,16 @@ func (s *soak) script(t *testing.T, dir string) {
 	}
 }
 
+// unkeptOfHistory: in a history a process may end otherwise than its leader
+// did. Before 5.17 /proc shows the code of the leader, which a restore does not
+// bring back; what wait reports is then left to what the command compares.
+func unkeptOfHistory() []witness.Field {
+	if testforest.Release() < 517 {
+		return append(slices.Clone(unkept), witness.ExitCode)
+	}
+	return unkept
+}
+
 // one makes the forest of a history, and takes it there and back.
 func (s *soak) one(dir string, h *model.History) error {
 	image := filepath.Join(dir, "forest.img")
@@ -114,7 +124,7 @@ func (s *soak) one(dir string, h *model.History) error {
 	}
 	after, err := witness.Read(root)
 	if err == nil {
-		if d := witness.Compare(before, after, unkept...); len(d) > 0 {
+		if d := witness.Compare(before, after, unkeptOfHistory()...); len(d) > 0 {
 			err = fmt.Errorf("it is not the same: %s", strings.Join(d, "; "))
 		}
 	}
