@@ -56,7 +56,11 @@ const everything = `
 	gone setsid
 	gone fork h
 	gone exit 0
-	init reap gone`
+	init reap gone
+	init fork p
+	p fork q sig=9
+	p exec
+	q exit 3`
 
 // moments is how many restores or dumps are killed, a tenth with -short.
 func moments(n int) int {
