@@ -72,7 +72,6 @@ type division struct {
 	whole     *records
 	parts     []part
 	spare     []*collector.Snapshot // room for the records of another stretch
-	room      int                   // how much that is
 }
 
 // walkRest walks what is left, with a second lane if that is much. Later passes
@@ -106,15 +105,21 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 
 // divide divides what first has begun, whose records become those of the first
 // part only.
-func (l *Loader) divide(first *stretch, was []part, last uint32) *division {
-	if l.last == nil || len(was) == 0 || was[0].until <= first.next {
-		was = newParts(first.next, last)
+func (l *Loader) divide(first *stretch, was []part, highest uint32) *division {
+	// One that showed less than one lane is for was not divided, or ended before.
+	last := l.last
+	if last != nil && (len(was) == 0 || was[0].until <= first.next || !first.recs.within(was[0])) {
+		first.recs.part()
+		last = nil
+	}
+	if last == nil {
+		was = newParts(first.next, highest)
 	}
 	size := int(was[0].until-first.next) + 64
 	whole, begun := first.recs, *first.recs
-	*whole = *newRecords(l.last, whole.allocated(collector.ID(l.target.Ns)))
+	*whole = *newRecords(last, whole.allocated(collector.ID(l.target.Ns)))
 	whole.shown = begun.shown
-	d := &division{whole: whole, taken: 1, room: size}
+	d := &division{whole: whole, taken: 1}
 	if begun.last == nil {
 		begun.grow(size)
 	}
@@ -127,9 +132,9 @@ func (l *Loader) divide(first *stretch, was []part, last uint32) *division {
 			s = &stretch{pass: l.passes, next: from.until}
 		}
 		s.until, s.size = to.until, size
-		if l.last != nil {
+		if last != nil {
 			s.last = &collector.Snapshot{
-				Tasks: l.last.Tasks[from.tasks:to.tasks], Pids: l.last.Pids[from.pids:to.pids], IDR: l.last.IDR[from.idr:to.idr],
+				Tasks: last.Tasks[from.tasks:to.tasks], Pids: last.Pids[from.pids:to.pids], IDR: last.IDR[from.idr:to.idr],
 			}
 		}
 		d.stretches = append(d.stretches, s)
@@ -249,6 +254,12 @@ func (r *records) count() part {
 		return part{tasks: r.seen.tasks, pids: r.seen.pids, idr: r.seen.idr}
 	}
 	return part{tasks: len(r.snapshot.Tasks), pids: len(r.snapshot.Pids), idr: len(r.snapshot.IDR)}
+}
+
+// within reports whether what the pass has shown so far can be the beginning of a
+// part of the last one.
+func (r *records) within(p part) bool {
+	return r.last == nil || r.seen.tasks <= p.tasks && r.seen.pids <= p.pids && r.seen.idr <= p.idr
 }
 
 // allSeen reports whether the pass was the same as the last to its end.

@@ -114,3 +114,24 @@ func TestLanesSeeChanges(t *testing.T) {
 		}
 	}
 }
+
+// A target that was walked by one lane is divided when it has grown.
+func TestLanesOfWhatGrows(t *testing.T) {
+	f := testforest.Start(t, "outside fork init newpid\ninit fork a\ninit sleepers 100")
+	inLanes(t, 128)
+	l := start(t, Target{PID: f.Root(), Scope: Container})
+	snapshot(t, l)
+	if len(l.parts) > 0 {
+		t.Fatal("divided at once")
+	}
+	if err := f.Run("init sleepers 300"); err != nil {
+		t.Fatal(err)
+	}
+	got := snapshot(t, l)
+	if len(l.parts) < 2 {
+		t.Fatal("one lane")
+	}
+	if want := snapshot(t, loaders{}.start(t, Target{PID: f.Root(), Scope: Container})); !cmp.Equal(want.Tasks, got.Tasks) || !slices.Equal(want.IDR, got.IDR) {
+		t.Errorf("another look differs:\n%s", cmp.Diff(want.Tasks, got.Tasks))
+	}
+}
