@@ -117,9 +117,13 @@ func (l *Loader) beginPass(size int) (*records, error) {
 	return recs, nil
 }
 
-// findRoot finds the root task in a pass.
+// findRoot finds the root task in a pass, or knows it from the last one.
 func (l *Loader) findRoot(s *collector.Snapshot) error {
-	for i := range s.Tasks {
+	unknown := s.Tasks
+	if last := l.last; last != nil && len(s.Tasks) > 0 && len(s.Tasks) == len(last.Tasks) && &s.Tasks[0] == &last.Tasks[0] {
+		s.Root, unknown = last.Root, nil
+	}
+	for i := range unknown {
 		t := &s.Tasks[i]
 		// Not by address: an exec by another thread changes that.
 		if t.Pid == collector.ID(l.target.Pid) && t.GroupLeader == t.ID {
