@@ -255,11 +255,11 @@ func (p *planner) unborn(n int32) (t, k int32) {
 		if t == none || p.nodes[k].coming || p.nodes[k].late != none {
 			break
 		}
-		if p.nodes[t].born {
+		if p.nodes[t].born && p.nodes[p.nodes[t].leader].next != nil {
 			return t, k
 		}
 		if p.nodes[p.nodes[t].leader].born {
-			break // a thread that is yet to come
+			break // only just, or t is a thread that is yet to come
 		}
 		k = p.nodes[t].leader
 	}

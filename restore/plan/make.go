@@ -4,6 +4,9 @@ package plan
 
 import (
 	"fmt"
+	"path"
+	"runtime"
+	"strings"
 
 	"github.com/pidgraft/pidgraft/forest"
 )
@@ -92,11 +95,29 @@ type planner struct {
 }
 
 // Make plans how f is rebuilt in a new pid namespace, or in Options.Place. The
-// error is of type Refusals. f must be valid (forest.Validate); time and memory are
+// error is of type Refusals, or else tells of a fault of the planner, which panicked:
+// an image that shows one is to be refused like others. f must be valid (forest.Validate); time and memory are
 // linear in its size but for what adoption by name of a session costs, and a search
 // costs SearchTries times that at most.
-func Make(f *forest.Forest, opts Options) (*Plan, error) {
+func Make(f *forest.Forest, opts Options) (p *Plan, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			p, err = nil, fmt.Errorf("a fault of the planner, please report it with the image: %v, at %s", fault, faultAt())
+		}
+	}()
 	return search(f, opts)
+}
+
+// faultAt says where a panic came from.
+func faultAt() string {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if strings.Contains(frame.Function, "restore/plan.") || !more {
+			return fmt.Sprintf("%s:%d", path.Base(frame.File), frame.Line)
+		}
+	}
 }
 
 func newPlanner(f *forest.Forest, opts Options) *planner {

@@ -137,7 +137,7 @@ func prove(f *forest.Forest, h *model.History, order model.Scheduler) (*plan.Ref
 	if err != nil {
 		var rs plan.Refusals
 		if !errors.As(err, &rs) {
-			return nil, fmt.Errorf("not a refusal: %w", err)
+			return nil, fmt.Errorf("not a refusal: %w\nhistory:\n%s\nforest:\n%s", err, h, tasks(f))
 		}
 		if plan.Plain(f) {
 			return nil, fmt.Errorf("refused, and said to be plain: %w\nhistory:\n%s\nforest:\n%s", err, h, tasks(f))
