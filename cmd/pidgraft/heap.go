@@ -6,12 +6,10 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
-
-// untilLarge is kept until the garbage collector may notice that it is gone.
-var untilLarge *byte
 
 // deferGC puts off the first garbage collection until the heap is large: most
 // commands end long before, and a dump is in a hurry. From then on collections
@@ -22,10 +20,23 @@ func deferGC() {
 		return
 	}
 	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(large)
-	untilLarge = new(byte)
-	runtime.AddCleanup(untilLarge, func(struct{}) {
+	afterGC(func() {
 		debug.SetGCPercent(percent)
 		debug.SetMemoryLimit(limit)
+	})
+}
+
+// collecting is set for a collection that is not to end the delay.
+var collecting atomic.Bool
+
+// afterGC has do called after the next collection that the runtime begins.
+func afterGC(do func()) {
+	runtime.AddCleanup(new(*int), func(struct{}) {
+		if collecting.CompareAndSwap(true, false) {
+			afterGC(do)
+			return
+		}
+		do()
 	}, struct{}{})
 }
 
@@ -36,7 +47,7 @@ func deferGC() {
 func hugeHeap() {
 	const size = 48 << 20
 	if unix.Madvise(make([]byte, size), unix.MADV_HUGEPAGE) == nil {
+		collecting.Store(true)
 		runtime.GC()
 	}
-	untilLarge = nil
 }
