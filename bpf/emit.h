@@ -19,7 +19,7 @@ struct {
 	__uint(max_entries, 512 * 1024);
 } ring SEC(".maps");
 
-/* That of the second lane. The loader makes it smaller where none is expected. */
+/* That of the second lane. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 512 * 1024);
@@ -29,9 +29,10 @@ struct {
 
 /*
  * How far a namespace, user namespace or pid object has been emitted in this
- * pass, into the ring of a lane: the key is its address, and the lane. Least recently used entries make room for new ones: the worst that can
- * happen is a duplicate, which the collector expects, and never that what one
- * task needs is forgotten between two tries.
+ * pass, into the ring of a lane: the key is its address, and the lane. Least
+ * recently used entries make room for new ones: the worst that can happen is a
+ * duplicate, which the collector expects, and never that what one task needs is
+ * forgotten between two tries.
  */
 struct seen {
 	u32 pass;
@@ -45,8 +46,9 @@ struct {
 	__type(value, struct seen);
 } seen SEC(".maps");
 
-/* One pass, as a lane sees it; the loader clears it and sets number before each.
- * A lane has one reader, so no two programs that write here run at the same time. */
+/* One pass, as a lane sees it; cleared and numbered anew before each, by the loader
+ * or by walk_idr. A lane has one reader, so no two programs that write here run at
+ * the same time. */
 struct pass {
 	u32 number;
 	u8 full; /* the ring was full: read again after draining */

@@ -96,7 +96,7 @@ static __always_inline u64 task_of(u64 id)
 {
 	u64 link = (u64)probe((struct pid *)id, tasks[PIDTYPE_PID].first);
 
-	return link ? link - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]) : 0;
+	return link ? task_of_link(link) : 0;
 }
 
 /* Emits the pid object that the leaf has for a number. In a container with its

@@ -359,9 +359,9 @@ static __always_inline long probe_bytes(void *dst, u64 size, u64 src)
 /*
  * Neighbours are read together: a probe costs as much as a hundred bytes, and
  * most of what is wanted of a task lies within three hundred. VIEW copies size
- * bytes of an object from a field on, to where there are VIEW_SIZE; VIEWED takes a field out of the copy, or
- * probes it where a kernel has it elsewhere. Offsets are constants once the
- * program is loaded, so the verifier sees one of the two.
+ * bytes of an object from a field on, to where there are VIEW_SIZE; VIEWED takes
+ * a field out of the copy, or probes it where a kernel has it elsewhere. Offsets
+ * are constants once the program is loaded, so the verifier sees one of the two.
  */
 #define VIEW_SIZE 304
 
@@ -411,6 +411,12 @@ static __always_inline u64 pid_upid(u64 pid, u64 level)
 {
 	return pid + bpf_core_field_offset(struct pid, numbers) +
 	       level * sizeof(struct upid);
+}
+
+/* The task whose pid_links[PIDTYPE_PID] is at this address. */
+static __always_inline u64 task_of_link(u64 link)
+{
+	return link - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]);
 }
 
 /* A bit to 7.2, a bool by 7.3: the bitfield reader serves both. */

@@ -19,10 +19,6 @@ enum {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct task_struct___links {
-	struct hlist_node pid_links[PIDTYPE_MAX];
-};
-
 struct pt_regs___amd64_arguments {
 	unsigned long di;
 };
@@ -45,12 +41,6 @@ static __always_inline u64 syscall_first_argument(u64 regs)
 	if (bpf_core_field_exists(arm64->orig_x0))
 		return probe(arm64, orig_x0);
 	return 0;
-}
-
-/* The task whose pid_links[PIDTYPE_PID] is at this address. */
-static __always_inline u64 task_of_link(u64 link)
-{
-	return link - bpf_core_field_offset(struct task_struct___links, pid_links);
 }
 
 /*

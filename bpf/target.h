@@ -61,6 +61,7 @@ __noinline u64 climb(u64 task)
 	return task;
 }
 
+/* As climb, so many times. */
 __noinline u64 climb_far(u64 task)
 {
 	for (int i = 0; i < CLIMB_STEPS; i++) {

@@ -7,6 +7,12 @@
 #ifndef PIDGRAFT_TASK_H
 #define PIDGRAFT_TASK_H
 
+/* How much is looked at together: of a task from exit_state on, and from real_cred
+ * on, and of its signal_struct from nr_threads on. */
+#define RELATIONS_VIEW VIEW_SIZE
+#define IDENTITY_VIEW 128
+#define PROCESS_VIEW 128
+
 /* A node that points to itself is in no list (a thread that is not a leader is
  * nobody's child); the first of a list points to its head. */
 static __always_inline u64 before(u64 prev, u64 node, u64 head, u64 offset)
@@ -18,7 +24,7 @@ static __always_inline u64 before(u64 prev, u64 node, u64 head, u64 offset)
 static __always_inline void fill_relations(struct record_task *r, struct signal_struct *s, u8 *view)
 {
 	struct task_struct *t = (void *)r->id, *parent;
-	struct view v = VIEW(view, struct task_struct, t, exit_state, 304);
+	struct view v = VIEW(view, struct task_struct, t, exit_state, RELATIONS_VIEW);
 
 	r->exit_state = VIEWED(v, struct task_struct, exit_state);
 	r->exit_code = VIEWED(v, struct task_struct, exit_code);
@@ -39,7 +45,7 @@ static __always_inline void fill_relations(struct record_task *r, struct signal_
 static __always_inline void fill_process(struct record_task *r, struct signal_struct *s, u8 *view)
 {
 	struct pid *pids[PIDTYPE_MAX] = {};
-	struct view v = VIEW(view, struct signal_struct, s, nr_threads, 128);
+	struct view v = VIEW(view, struct signal_struct, s, nr_threads, PROCESS_VIEW);
 
 	r->nr_threads = VIEWED(v, struct signal_struct, nr_threads);
 	r->group_exit_code = VIEWED(v, struct signal_struct, group_exit_code);
@@ -79,7 +85,7 @@ static __always_inline void fill_task(struct record_task *r, u8 *view)
 	r->task_flags = VIEWED(v, struct task_struct, flags) & (PF_EXITING | PF_KTHREAD);
 	r->ptrace = VIEWED(v, struct task_struct, ptrace);
 	r->start_time = probe(t, start_boottime);
-	v = VIEW(view, struct task_struct, t, real_cred, 128);
+	v = VIEW(view, struct task_struct, t, real_cred, IDENTITY_VIEW);
 	VIEWED_INTO(&r->comm, v, struct task_struct, comm);
 	c = VIEWED(v, struct task_struct, real_cred);
 	s = VIEWED(v, struct task_struct, signal);

@@ -50,7 +50,7 @@ static __always_inline bool can_warm(void)
 {
 	u64 can;
 
-	asm volatile("%0 = 0x70696465" : "=r"(can)); /* NR_WARM */
+	asm volatile("%0 = %1" : "=r"(can) : "i"(NR_WARM));
 	return can;
 }
 
@@ -70,14 +70,14 @@ __noinline int warm_task(u64 id)
 	link = warm(address((struct pid *)id, tasks[PIDTYPE_PID].first));
 	if (!link)
 		return 0;
-	t = (void *)(link - bpf_core_field_offset(struct task_struct, pid_links[PIDTYPE_PID]));
+	t = (void *)task_of_link(link);
 	touch(address(t, flags));
 	touch(address(t, start_boottime));
 	s = (void *)warm(address(t, signal));
 	c = (void *)warm(address(t, real_cred));
-	touch_lines(address(t, real_cred), 128);
-	touch_lines(address(t, exit_state), 304);
-	touch_lines(address(s, nr_threads), 128);
+	touch_lines(address(t, real_cred), IDENTITY_VIEW);
+	touch_lines(address(t, exit_state), RELATIONS_VIEW);
+	touch_lines(address(s, nr_threads), PROCESS_VIEW);
 	touch(address(s, pids));
 	touch(address(c, uid));
 	touch(address(c, user_ns));
