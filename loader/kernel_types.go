@@ -23,21 +23,22 @@ const kernelBTF = "/sys/kernel/btf/vmlinux"
 // file, if that is not nil, or else those of the running kernel that the object
 // names. To decode all of them takes 10 ms or more, for 130,000 types; that is
 // left for when something about them is odd, and for what only the whole says.
-// The numbers are the running kernel's, if its types were read.
-func kernelTypes(object *ebpf.CollectionSpec, file *Types, all *btf.Cache) (*btf.Spec, castNumbers, error) {
+// numbers, if not nil, are looked for in those of the running kernel, where these are
+// read.
+func kernelTypes(object *ebpf.CollectionSpec, file *Types, all *btf.Cache, numbers castNumbers) (*btf.Spec, error) {
 	if file != nil {
-		return file.spec, nil, nil
+		return file.spec, nil
 	}
 	if !needsNumbers(object) {
-		if spec, numbers, err := excerptTypes(object.Types); err == nil {
-			return spec, numbers, nil
+		if spec, err := excerptTypes(object.Types, numbers); err == nil {
+			return spec, nil
 		}
 	}
 	spec, err := allTypes(all)
-	if err != nil {
-		return nil, nil, err
+	if err == nil && numbers != nil {
+		numbers.findIn(spec)
 	}
-	return spec, castNumbersIn(spec), nil
+	return spec, err
 }
 
 // needsNumbers reports whether a program has to know the number of one of the
@@ -67,22 +68,20 @@ func allTypes(all *btf.Cache) (*btf.Spec, error) {
 }
 
 // excerptTypes reads those types of the kernel that object names.
-func excerptTypes(object *btf.Spec) (*btf.Spec, castNumbers, error) {
+func excerptTypes(object *btf.Spec, numbers castNumbers) (*btf.Spec, error) {
 	types, members, err := namesIn(object)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	raw, err := mapFile(kernelBTF)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	numbers := newCastNumbers()
 	cut, err := excerpt.Of(raw.bytes, types, members, numbers)
 	if err := errors.Join(err, raw.close()); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	spec, err := btf.LoadSpecFromReader(bytes.NewReader(cut))
-	return spec, numbers, err
+	return btf.LoadSpecFromReader(bytes.NewReader(cut))
 }
 
 // namesIn are the names that an object has for types, without flavours, and for

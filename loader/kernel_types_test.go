@@ -23,7 +23,7 @@ func TestExcerptRelocatesAsAllTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, _, err := excerptTypes(object.Types)
+	part, err := excerptTypes(object.Types, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestExcerptHasTheFieldsOfAllTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, _, err := excerptTypes(object.Types)
+	part, err := excerptTypes(object.Types, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

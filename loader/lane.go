@@ -71,7 +71,8 @@ type division struct {
 	failed    bool
 	whole     *records
 	parts     []part
-	spare     []*collector.Snapshot // room for the records of another stretch
+	size      int                   // records of a stretch, about
+	spare     []*collector.Snapshot // room for those of another
 }
 
 // walkRest walks what is left, with a second lane if that is much. Later passes
@@ -79,10 +80,11 @@ type division struct {
 func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 	was := l.parts
 	l.parts = nil
-	last := first.recs.lastNumber(collector.ID(l.target.Ns))
-	if l.scope != Container || first.done || last < first.next+manyNumbers || runtime.GOMAXPROCS(0) < 2 {
-		if first.recs.last == nil && last >= manyNumbers {
-			first.recs.grow(first.recs.allocated(collector.ID(l.target.Ns)))
+	objects, highest := first.recs.extent(collector.ID(l.target.Ns))
+	room := objects + objects/16
+	if l.scope != Container || first.done || objects < int(manyNumbers) || highest < first.next+manyNumbers || runtime.GOMAXPROCS(0) < 2 {
+		if first.recs.last == nil && objects >= int(manyNumbers) {
+			first.recs.grow(room)
 		}
 		return first.finish(ctx)
 	}
@@ -90,7 +92,7 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 	if err != nil {
 		return err
 	}
-	d := l.divide(first, was, last)
+	d := l.divide(first, was, room, highest)
 	walked := make(chan error, 1)
 	go func() { walked <- d.walk(ctx, second) }()
 	err = d.walkFrom(ctx, first)
@@ -104,8 +106,8 @@ func (l *Loader) walkRest(ctx context.Context, first *stretch) error {
 }
 
 // divide divides what first has begun, whose records become those of the first
-// part only.
-func (l *Loader) divide(first *stretch, was []part, highest uint32) *division {
+// part only. All of it gets room for so many.
+func (l *Loader) divide(first *stretch, was []part, room int, highest uint32) *division {
 	// One that showed less than one lane is for was not divided, or ended before.
 	last := l.last
 	if last != nil && (len(was) == 0 || was[0].until <= first.next || !first.recs.within(was[0])) {
@@ -115,13 +117,12 @@ func (l *Loader) divide(first *stretch, was []part, highest uint32) *division {
 	if last == nil {
 		was = newParts(first.next, highest)
 	}
-	size := int(was[0].until-first.next) + 64
 	whole, begun := first.recs, *first.recs
-	*whole = *newRecords(last, whole.allocated(collector.ID(l.target.Ns)))
+	*whole = *newRecords(last, room)
 	whole.shown = begun.shown
-	d := &division{whole: whole, taken: 1}
+	d := &division{whole: whole, taken: 1, size: int(was[0].until-first.next) + 64}
 	if begun.last == nil {
-		begun.grow(size)
+		begun.grow(d.size)
 	}
 	first.recs = &begun
 	var from part
@@ -131,7 +132,7 @@ func (l *Loader) divide(first *stretch, was []part, highest uint32) *division {
 			l.passes++
 			s = &stretch{pass: l.passes, next: from.until}
 		}
-		s.until, s.size = to.until, size
+		s.until = to.until
 		if last != nil {
 			s.last = &collector.Snapshot{
 				Tasks: last.Tasks[from.tasks:to.tasks], Pids: last.Pids[from.pids:to.pids], IDR: last.IDR[from.idr:to.idr],
@@ -203,7 +204,7 @@ func (d *division) take() *stretch {
 	if n := len(d.spare); n > 0 {
 		room, d.spare = d.spare[n-1], d.spare[:n-1]
 	}
-	s.recs = newRecordsIn(room, s.last, s.size)
+	s.recs = newRecordsIn(room, s.last, d.size)
 	s.recs.shown = d.whole.shown
 	return s
 }
@@ -227,25 +228,14 @@ func (d *division) join(s *stretch) {
 	}
 }
 
-// lastNumber is about the highest number that a namespace has given.
-func (r *records) lastNumber(ns collector.ID) uint32 {
-	for i := range r.snapshot.Namespaces {
-		if n := &r.snapshot.Namespaces[i]; n.ID == ns && n.Allocated&^collector.PidnsAdding >= manyNumbers {
-			return n.Cursor
-		}
-	}
-	return 0
-}
-
-// allocated is how many pid objects a namespace has, and some more.
-func (r *records) allocated(ns collector.ID) int {
+// extent is how many pid objects a namespace has, and about its highest number.
+func (r *records) extent(ns collector.ID) (objects int, highest uint32) {
 	for i := range r.snapshot.Namespaces {
 		if n := &r.snapshot.Namespaces[i]; n.ID == ns {
-			count := int(n.Allocated &^ collector.PidnsAdding)
-			return count + count/16
+			return int(n.Allocated &^ collector.PidnsAdding), n.Cursor
 		}
 	}
-	return 0
+	return 0, 0
 }
 
 // count is how many records there are.

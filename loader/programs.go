@@ -104,7 +104,8 @@ func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
 	if l.types == nil {
 		l.types = btf.NewCache()
 	}
-	l.kernel, l.cast, err = kernelTypes(l.spec, types, l.types)
+	l.cast = newCastNumbers()
+	l.kernel, err = kernelTypes(l.spec, types, l.types, l.cast)
 	if mapsErr := <-made; err == nil {
 		err = mapsErr
 	}
@@ -177,6 +178,8 @@ func (l *Loader) loadProgram(name string, maps map[string]*ebpf.Map) (*ebpf.Prog
 	return p, err
 }
 
+// loadProgramWith loads a program with these numbers in place of its marks, and says
+// whether it has any.
 func (l *Loader) loadProgramWith(numbers castNumbers, name string, maps map[string]*ebpf.Map) (_ *ebpf.Program, marked bool, err error) {
 	one := *l.spec
 	one.Programs = map[string]*ebpf.ProgramSpec{name: l.spec.Programs[name]}

@@ -61,8 +61,8 @@ type records struct {
 
 	last *collector.Snapshot // nil once something differed
 	seen struct{ tasks, pids, idr int }
-	size int // records to make room for
-	room *collector.Snapshot
+	size int                 // records to make room for
+	room *collector.Snapshot // with some already, or nil
 
 	tasks int // how many were added
 	// shown, if not nil, counts them, of all lanes; told are those that it has.

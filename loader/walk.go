@@ -55,10 +55,7 @@ type stretch struct {
 	lane *lane
 	pass uint32 // a number of its own: what refers to an object comes after it in each
 	recs *records
-	// last is the part of the last snapshot to hold it against, and size how many
-	// records to make room for.
-	last *collector.Snapshot
-	size int
+	last *collector.Snapshot // the part of the last one to hold it against
 
 	next   uint32 // the number to go on with
 	until  uint32 // a multiple of 64 to stop before, or 0
@@ -112,7 +109,7 @@ func (s *stretch) run() (uint32, error) {
 	if err != nil {
 		return 0, &cannotWalk{explain("run the idr walk", err)}
 	}
-	status := walked & 7
+	status := walked & 7 // bpf/idr.h, walked
 	s.next, s.done = walked>>3, status == walkDone
 	return status, nil
 }

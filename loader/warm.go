@@ -27,9 +27,8 @@ type castNumbers map[string]uint32
 
 func newCastNumbers() castNumbers { return castNumbers{castFunction: 0, castType: 0} }
 
-// castNumbersIn looks for them in the whole of the running kernel's BTF.
-func castNumbersIn(spec *btf.Spec) castNumbers {
-	n := newCastNumbers()
+// findIn looks for them in the whole of the running kernel's BTF.
+func (n castNumbers) findIn(spec *btf.Spec) {
 	var function *btf.Func
 	if spec.TypeByName(castFunction, &function) == nil {
 		n.add(spec, castFunction, function)
@@ -38,7 +37,6 @@ func castNumbersIn(spec *btf.Spec) castNumbers {
 	if spec.TypeByName(castType, &extent) == nil {
 		n.add(spec, castType, extent)
 	}
-	return n
 }
 
 func (n castNumbers) add(spec *btf.Spec, name string, typ btf.Type) {

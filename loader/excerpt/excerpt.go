@@ -20,7 +20,7 @@ func Of(raw []byte, types, members []string, numbers map[string]uint32) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	roots, err := s.find(newNames(types), newNames(slices.Collect(maps.Keys(numbers))), numbers)
+	roots, err := s.find(newNames(types), numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +81,9 @@ const named = 1<<kindStruct | 1<<kindUnion | 1<<kindEnum | 1<<kindEnum64 | 1<<ki
 const numerable = 1<<kindStruct | 1<<kindFunc
 
 // find notes where every type is, and finds those that are wanted by name. It is
-// all that is done for most of a hundred thousand types.
-func (s *source) find(wanted, numbered *names, numbers map[string]uint32) (roots []uint32, err error) {
+// all that is done for most of a hundred thousand types. numbers is as for Of.
+func (s *source) find(wanted *names, numbers map[string]uint32) (roots []uint32, err error) {
+	numbered := newNames(slices.Collect(maps.Keys(numbers)))
 	s.at = make([]uint32, 0, len(s.types)/20)
 	at, end := uint64(0), uint64(len(s.types))
 	for at < end {
@@ -119,11 +120,8 @@ func (s *source) find(wanted, numbered *names, numbers map[string]uint32) (roots
 // number notes the number of the type that was found last, if it has one of the
 // names.
 func (s *source) number(offset uint32, wanted *names, numbers map[string]uint32) error {
-	if uint64(offset) < uint64(len(s.strings)) && !wanted.mayHave(s.strings[offset:]) {
-		return nil
-	}
-	name, err := s.name(offset)
-	if err == nil && wanted.has(name) {
+	name, err := s.nameIn(offset, wanted)
+	if name != nil && wanted.has(name) {
 		numbers[string(name)] = uint32(len(s.at))
 	}
 	return err
@@ -131,17 +129,19 @@ func (s *source) number(offset uint32, wanted *names, numbers map[string]uint32)
 
 // isNamed reports whether the name at offset is in a set, without its flavour.
 func (s *source) isNamed(offset uint32, wanted *names) (bool, error) {
-	if uint64(offset) < uint64(len(s.strings)) && !wanted.mayHave(s.strings[offset:]) {
-		return false, nil
-	}
-	name, err := s.name(offset)
-	if err != nil {
-		return false, err
-	}
+	name, err := s.nameIn(offset, wanted)
 	if i := bytes.Index(name, []byte("___")); i > 0 {
 		name = name[:i]
 	}
-	return wanted.has(name), nil
+	return name != nil && wanted.has(name), err
+}
+
+// nameIn is the name at offset, or nil if it is seen at once that it is not in a set.
+func (s *source) nameIn(offset uint32, wanted *names) ([]byte, error) {
+	if uint64(offset) < uint64(len(s.strings)) && !wanted.mayHave(s.strings[offset:]) {
+		return nil, nil
+	}
+	return s.name(offset)
 }
 
 // cutter writes the excerpt.

@@ -150,7 +150,7 @@ func compare(t testing.TB, raw []byte, types, members []string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.find(newNames(nil), newNames(nil), nil); err != nil {
+	if _, err := s.find(newNames(nil), nil); err != nil {
 		t.Fatal(err)
 	}
 	for id := range len(s.at) {

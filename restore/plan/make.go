@@ -96,9 +96,9 @@ type planner struct {
 
 // Make plans how f is rebuilt in a new pid namespace, or in Options.Place. The
 // error is of type Refusals, or else tells of a fault of the planner, which panicked:
-// an image that shows one is to be refused like others. f must be valid (forest.Validate); time and memory are
-// linear in its size but for what adoption by name of a session costs, and a search
-// costs SearchTries times that at most.
+// an image that shows one is to be refused like others. f must be valid
+// (forest.Validate); time and memory are linear in its size but for what adoption by
+// name of a session costs, and a search costs SearchTries times that at most.
 func Make(f *forest.Forest, opts Options) (p *Plan, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
