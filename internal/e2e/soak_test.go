@@ -217,11 +217,7 @@ func (s *soak) dumped(h *model.History, image string) (before *witness.Forest, e
 	if before, err = witness.Read(pid); err != nil {
 		return nil, err
 	}
-	what := "--container"
-	if h.Mode == forest.Subtree {
-		what = "--subtree"
-	}
-	o, err := limited("dump", what, "-o", image, strconv.Itoa(pid))
+	o, err := limited("dump", "--"+h.Mode.String(), "-o", image, strconv.Itoa(pid))
 	if err != nil {
 		return nil, err
 	}
