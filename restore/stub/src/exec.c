@@ -56,8 +56,7 @@ noreturn void exec_program(struct program *program)
 	GIVE_UP("pidgraft: exec failed\n", error);
 }
 
-/* The beginning of a number's text that is to end before end, where its NUL goes. */
-char *digits(char *end, u32 number)
+static char *digits(char *end, u32 number)
 {
 	*end = 0;
 	do {

@@ -123,7 +123,6 @@ noreturn void serve(u32 self, struct op *op);
 noreturn void stay(struct op *op);
 
 /* exec.c */
-char *digits(char *end, u32 number);
 long exec_again(u32 self, struct op *op);
 noreturn void come_again(char **argv);
 noreturn void exec_program(struct program *program);

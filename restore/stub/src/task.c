@@ -204,15 +204,18 @@ static long unshare_user(u32 self, struct op *op)
 
 static noinline long write_number(const char *path, u32 number)
 {
-	char text[12], *end = text + sizeof(text) - 1;
-	char *from = digits(end, number);
-	long fd, n;
+	char text[12];
+	long fd, n, at = sizeof(text);
 
+	do {
+		text[--at] = '0' + number % 10;
+		number /= 10;
+	} while (number);
 	fd = sys4(__NR_openat, AT_FDCWD, path,
 		  O_WRONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return fd;
-	n = sys3(__NR_write, fd, from, end - from);
+	n = sys3(__NR_write, fd, text + at, sizeof(text) - at);
 	sys1(__NR_close, fd);
 	return n < 0 ? n : 0;
 }
