@@ -24,10 +24,8 @@ const (
 	LockedProgTasks        = "tasks"
 	LockedProgTerminals    = "terminals"
 	LockedProgWalkIdr      = "walk_idr"
-	LockedProgWatchExec    = "watch_exec"
-	LockedProgWatchExit    = "watch_exit"
-	LockedProgWatchNewtask = "watch_newtask"
 	LockedProgWatchSyscall = "watch_syscall"
+	LockedProgWatchTask    = "watch_task"
 	LockedVarChanges       = "changes"
 	LockedVarNrPrctl       = "nr_prctl"
 	LockedVarNrSetns       = "nr_setns"
@@ -85,10 +83,8 @@ type LockedProgramSpecs struct {
 	Tasks        *ebpf.ProgramSpec `ebpf:"tasks"`
 	Terminals    *ebpf.ProgramSpec `ebpf:"terminals"`
 	WalkIdr      *ebpf.ProgramSpec `ebpf:"walk_idr"`
-	WatchExec    *ebpf.ProgramSpec `ebpf:"watch_exec"`
-	WatchExit    *ebpf.ProgramSpec `ebpf:"watch_exit"`
-	WatchNewtask *ebpf.ProgramSpec `ebpf:"watch_newtask"`
 	WatchSyscall *ebpf.ProgramSpec `ebpf:"watch_syscall"`
+	WatchTask    *ebpf.ProgramSpec `ebpf:"watch_task"`
 }
 
 // LockedMapSpecs contains maps before they are loaded into the kernel.
@@ -170,10 +166,8 @@ type LockedPrograms struct {
 	Tasks        *ebpf.Program `ebpf:"tasks"`
 	Terminals    *ebpf.Program `ebpf:"terminals"`
 	WalkIdr      *ebpf.Program `ebpf:"walk_idr"`
-	WatchExec    *ebpf.Program `ebpf:"watch_exec"`
-	WatchExit    *ebpf.Program `ebpf:"watch_exit"`
-	WatchNewtask *ebpf.Program `ebpf:"watch_newtask"`
 	WatchSyscall *ebpf.Program `ebpf:"watch_syscall"`
+	WatchTask    *ebpf.Program `ebpf:"watch_task"`
 }
 
 func (p *LockedPrograms) Close() error {
@@ -183,10 +177,8 @@ func (p *LockedPrograms) Close() error {
 		p.Tasks,
 		p.Terminals,
 		p.WalkIdr,
-		p.WatchExec,
-		p.WatchExit,
-		p.WatchNewtask,
 		p.WatchSyscall,
+		p.WatchTask,
 	)
 }
 

@@ -73,10 +73,8 @@ const (
 	PidsProgTasks        = "tasks"
 	PidsProgTerminals    = "terminals"
 	PidsProgWalkIdr      = "walk_idr"
-	PidsProgWatchExec    = "watch_exec"
-	PidsProgWatchExit    = "watch_exit"
-	PidsProgWatchNewtask = "watch_newtask"
 	PidsProgWatchSyscall = "watch_syscall"
+	PidsProgWatchTask    = "watch_task"
 	PidsVarChanges       = "changes"
 	PidsVarNrPrctl       = "nr_prctl"
 	PidsVarNrSetns       = "nr_setns"
@@ -134,10 +132,8 @@ type PidsProgramSpecs struct {
 	Tasks        *ebpf.ProgramSpec `ebpf:"tasks"`
 	Terminals    *ebpf.ProgramSpec `ebpf:"terminals"`
 	WalkIdr      *ebpf.ProgramSpec `ebpf:"walk_idr"`
-	WatchExec    *ebpf.ProgramSpec `ebpf:"watch_exec"`
-	WatchExit    *ebpf.ProgramSpec `ebpf:"watch_exit"`
-	WatchNewtask *ebpf.ProgramSpec `ebpf:"watch_newtask"`
 	WatchSyscall *ebpf.ProgramSpec `ebpf:"watch_syscall"`
+	WatchTask    *ebpf.ProgramSpec `ebpf:"watch_task"`
 }
 
 // PidsMapSpecs contains maps before they are loaded into the kernel.
@@ -219,10 +215,8 @@ type PidsPrograms struct {
 	Tasks        *ebpf.Program `ebpf:"tasks"`
 	Terminals    *ebpf.Program `ebpf:"terminals"`
 	WalkIdr      *ebpf.Program `ebpf:"walk_idr"`
-	WatchExec    *ebpf.Program `ebpf:"watch_exec"`
-	WatchExit    *ebpf.Program `ebpf:"watch_exit"`
-	WatchNewtask *ebpf.Program `ebpf:"watch_newtask"`
 	WatchSyscall *ebpf.Program `ebpf:"watch_syscall"`
+	WatchTask    *ebpf.Program `ebpf:"watch_task"`
 }
 
 func (p *PidsPrograms) Close() error {
@@ -232,10 +226,8 @@ func (p *PidsPrograms) Close() error {
 		p.Tasks,
 		p.Terminals,
 		p.WalkIdr,
-		p.WatchExec,
-		p.WatchExit,
-		p.WatchNewtask,
 		p.WatchSyscall,
+		p.WatchTask,
 	)
 }
 

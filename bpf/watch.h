@@ -41,23 +41,22 @@ static __always_inline int count(u64 task, u64 *counter)
 	return 0;
 }
 
-/* Every kind of birth, also those that sched_process_fork misses. */
-SEC("raw_tp/task_newtask")
-int watch_newtask(u64 *ctx)
+/*
+ * One program for three tracepoints, as to load another takes the kernel 2 ms:
+ * task_newtask, which is every kind of birth, also those that sched_process_fork
+ * misses, and of a task other than the current one; sched_process_exit, of one
+ * that has been marked before; and sched_process_exec.
+ */
+SEC("raw_tp")
+int watch_task(u64 *ctx)
 {
-	return count(ctx[0], &changes.forks);
-}
+	u64 task = ctx[0];
 
-SEC("raw_tp/sched_process_exec")
-int watch_exec(u64 *ctx)
-{
-	return count(ctx[0], &changes.execs);
-}
-
-SEC("raw_tp/sched_process_exit")
-int watch_exit(u64 *ctx)
-{
-	return count(ctx[0], &changes.exits);
+	if (task != bpf_get_current_task())
+		return count(task, &changes.forks);
+	if (probe((struct task_struct *)task, flags) & PF_EXITING)
+		return count(task, &changes.exits);
+	return count(task, &changes.execs);
 }
 
 SEC("raw_tp/sys_exit")

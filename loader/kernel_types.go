@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -24,13 +25,18 @@ const kernelBTF = "/sys/kernel/btf/vmlinux"
 // names. To decode all of them takes 10 ms or more, for 130,000 types; that is
 // left for when something about them is odd, and for what only the whole says.
 // numbers, if not nil, are looked for in those of the running kernel, where these are
-// read.
-func kernelTypes(object *ebpf.CollectionSpec, file *Types, all *btf.Cache, numbers castNumbers) (*btf.Spec, error) {
+// read. cut gives the excerpt, with the numbers; nil: it is made here.
+func kernelTypes(
+	object *ebpf.CollectionSpec, file *Types, all *btf.Cache, numbers castNumbers, cut func() (*btf.Spec, error),
+) (*btf.Spec, error) {
 	if file != nil {
 		return file.spec, nil
 	}
+	if cut == nil {
+		cut = func() (*btf.Spec, error) { return excerptTypes(object.Types, numbers) }
+	}
 	if !needsNumbers(object) {
-		if spec, err := excerptTypes(object.Types, numbers); err == nil {
+		if spec, err := cut(); err == nil {
 			return spec, nil
 		}
 	}
@@ -82,6 +88,28 @@ func excerptTypes(object *btf.Spec, numbers castNumbers) (*btf.Spec, error) {
 		return nil, err
 	}
 	return btf.LoadSpecFromReader(bytes.NewReader(cut))
+}
+
+// beginExcerpt begins to make the excerpt for an object of which nothing is read but
+// its types, and gives what waits for it.
+func beginExcerpt(object func() (*btf.Spec, error), numbers castNumbers) func() (*btf.Spec, error) {
+	type result struct {
+		spec *btf.Spec
+		err  error
+	}
+	made := make(chan result, 1)
+	go func() {
+		types, err := object()
+		var spec *btf.Spec
+		if err == nil {
+			spec, err = excerptTypes(types, numbers)
+		}
+		made <- result{spec, err}
+	}()
+	return sync.OnceValues(func() (*btf.Spec, error) {
+		r := <-made
+		return r.spec, r.err
+	})
 }
 
 // namesIn are the names that an object has for types, without flavours, and for

@@ -72,8 +72,8 @@ type Loader struct {
 	pid      int // the root's number here; with Machine this process's
 	scope    Scope
 	target   bpf.PidsTarget
-	watchers []*ebpf.Program // the first of the variable watchers
-	watching []link.Link     // and what they are attached by
+	watchers map[string]*ebpf.Program // by their names
+	watching []link.Link              // to the first of the variable watched
 	// references are the iterators that look for them, if that was asked for.
 	references []*link.Iter
 	passes     uint32

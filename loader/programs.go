@@ -76,11 +76,17 @@ func (l *Loader) prepare(target Target, ringBytes uint32, watch bool) (err error
 	return nil
 }
 
-// makeMaps makes the maps and reads the kernel's types, unless types has them.
+// makeMaps makes the maps and reads the kernel's types, unless types has them: side
+// by side, as each takes a few milliseconds.
 func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
+	l.cast = newCastNumbers()
 	load := bpf.LoadPids
+	var cut func() (*btf.Spec, error)
 	if lockdown() == confidentiality {
-		load = bpf.LoadLocked
+		load = bpf.LoadLocked // which takes the whole
+	} else if types == nil {
+		cut = beginExcerpt(bpf.PidsTypes, l.cast)
+		defer cut()
 	}
 	if l.spec, err = load(); err != nil {
 		return err
@@ -94,21 +100,13 @@ func (l *Loader) makeMaps(types *Types, ringBytes uint32) (err error) {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	// Making the maps takes a few milliseconds too, and no types.
-	made := make(chan error, 1)
-	go func() {
-		var err error
-		l.coll, err = loadMaps(l.spec)
-		made <- err
-	}()
+	if l.coll, err = loadMaps(l.spec); err != nil {
+		return err
+	}
 	if l.types == nil {
 		l.types = btf.NewCache()
 	}
-	l.cast = newCastNumbers()
-	l.kernel, err = kernelTypes(l.spec, types, l.types, l.cast)
-	if mapsErr := <-made; err == nil {
-		err = mapsErr
-	}
+	l.kernel, err = kernelTypes(l.spec, types, l.types, l.cast, cut)
 	return err
 }
 

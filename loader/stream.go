@@ -119,7 +119,7 @@ func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.Pro
 	}
 	// Not l.kernel: that may have no more than the other object names, and what
 	// is not there reads as what this kernel does not have.
-	kernel, err := kernelTypes(spec, opts.Types, types, nil)
+	kernel, err := kernelTypes(spec, opts.Types, types, nil, nil)
 	if err != nil {
 		return nil, err
 	}

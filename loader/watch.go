@@ -13,33 +13,36 @@ import (
 	"github.com/pidgraft/pidgraft/collector"
 )
 
-// watchers are the programs that count what happens to the target, and the raw
-// tracepoint that each is for. The first takes longest to attach: it marks every
-// task of the machine.
-var watchers = []struct{ program, tracepoint string }{
-	{bpf.PidsProgWatchSyscall, "sys_exit"},
-	{bpf.PidsProgWatchNewtask, "task_newtask"},
-	{bpf.PidsProgWatchExec, "sched_process_exec"},
-	{bpf.PidsProgWatchExit, "sched_process_exit"},
+// watched are the tracepoints where the target's tasks are watched, and the program that counts
+// there. The first takes longest to attach: it marks every task of the machine.
+var watched = []struct{ name, program string }{
+	{"sys_exit", bpf.PidsProgWatchSyscall},
+	{"task_newtask", bpf.PidsProgWatchTask},
+	{"sched_process_exec", bpf.PidsProgWatchTask},
+	{"sched_process_exit", bpf.PidsProgWatchTask},
 }
 
 // needWatchers loads those that are not loaded yet, and attaches them if that is
 // wanted. Nothing counts before there is a target.
 func (l *Loader) needWatchers(attach bool) error {
-	for i, w := range watchers {
-		if i == len(l.watchers) {
-			prog, err := l.loadProgram(w.program, l.coll.Maps)
-			if err != nil {
+	if l.watchers == nil {
+		l.watchers = make(map[string]*ebpf.Program)
+	}
+	for i, at := range watched {
+		prog := l.watchers[at.program]
+		if prog == nil {
+			var err error
+			if prog, err = l.loadProgram(at.program, l.coll.Maps); err != nil {
 				return err
 			}
-			l.watchers = append(l.watchers, prog)
+			l.watchers[at.program] = prog
 		}
 		if !attach || i < len(l.watching) {
 			continue
 		}
-		watching, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: w.tracepoint, Program: l.watchers[i]})
+		watching, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: at.name, Program: prog})
 		if err != nil {
-			return explain("watch "+w.tracepoint, err)
+			return explain("watch "+at.name, err)
 		}
 		l.watching = append(l.watching, watching)
 	}

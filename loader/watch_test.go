@@ -32,6 +32,7 @@ func TestChanges(t *testing.T) {
 		{"b setsid", collector.Changes{Setsids: 1}},
 		{"b setpgid self self", collector.Changes{Setpgids: 1}},
 		{"c exit 0", collector.Changes{Exits: 1}},
+		{"c exec", collector.Changes{Execs: 1}},
 		{"b subreaper 1", collector.Changes{Prctls: 1}},
 		{"b unshare pid", collector.Changes{Unshares: 1}},
 		{"b setns n pid", collector.Changes{Setns: 1}},

@@ -285,20 +285,33 @@ func TestAuditSeveral(t *testing.T) {
 			t.Errorf("process %d of another namespace was seen", pid)
 		}
 	}
-	do(t, one, "init exit 0\noutside reap init")
+	do(t, one, "init exit 0")
+	reapAtLast(t, one, "outside reap init")
 	a.until("the end of the first init", func(r record.Record) bool {
 		return r.Event != nil && r.Event.Kind == "free" && int(r.Event.Task.Numbers[0]) == one.Root()
 	})
 	do(t, two, "outside kill init 9\noutside reap entrant")
-	// It has waited for the entrant.
-	for err := two.Run("outside reap init"); err != nil; err = two.Run("outside reap init") {
-		time.Sleep(10 * time.Millisecond)
-	}
+	reapAtLast(t, two, "outside reap init") // which has waited for the entrant
 	if code := a.end(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if last := a.records[len(a.records)-1]; last.Summary == nil {
 		t.Errorf("the last record is %+v", last)
+	}
+}
+
+// reapAtLast runs a line that reaps an init, which ends only after all of its
+// namespace.
+func reapAtLast(t *testing.T, f *testforest.Forest, line string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		err := f.Run(line)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, testforest.ErrNothing) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 }
 

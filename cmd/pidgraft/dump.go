@@ -141,14 +141,13 @@ func (d *dump) run(ctx context.Context, pid int) error {
 			return err
 		}
 	}
-	hugeHeap()
 	var beside trials
 	defer beside.discard()
 	var closing sync.WaitGroup
 	defer closing.Wait()
 	k := look{
 		pid: pid, scope: scope, freeze: d.freeze, retries: d.retries, types: types, references: d.references,
-		closing: &closing,
+		closing: &closing, room: beginHugeHeap(),
 	}
 	if told == nil {
 		k.prepare = func(f *forest.Forest) { beside.begin(d, f) }

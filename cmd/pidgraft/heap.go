@@ -40,14 +40,20 @@ func afterGC(do func()) {
 	}, struct{}{})
 }
 
-// hugeHeap lets what a large forest takes lie in huge pages. Of a dump of 20,000
+// beginHugeHeap lets what a large forest takes lie in huge pages. Of a dump of 20,000
 // tasks a tenth was page faults, 4 KiB at a time. The runtime does not ask for
 // them itself, but it gives freed memory out again as it is: so a block is taken,
-// advised and freed, before anything else is large.
-func hugeHeap() {
+// advised and freed, beside other work. Before anything is large, what is returned
+// waits for that.
+func beginHugeHeap() (wait func()) {
 	const size = 48 << 20
-	if unix.Madvise(make([]byte, size), unix.MADV_HUGEPAGE) == nil {
-		collecting.Store(true)
-		runtime.GC()
-	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if unix.Madvise(make([]byte, size), unix.MADV_HUGEPAGE) == nil {
+			collecting.Store(true)
+			runtime.GC()
+		}
+	}()
+	return func() { <-done }
 }

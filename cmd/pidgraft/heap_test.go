@@ -21,7 +21,7 @@ func TestDeferGC(t *testing.T) {
 		debug.SetMemoryLimit(limit)
 	})
 	deferGC()
-	hugeHeap()
+	beginHugeHeap()()
 	time.Sleep(50 * time.Millisecond) // a cleanup runs soon after
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		t.Error("the delay is over before there was a collection")

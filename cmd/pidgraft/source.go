@@ -50,6 +50,8 @@ type look struct {
 	// closing, if not nil, is for who waits until the target is closed, which
 	// takes a moment for every task of the machine.
 	closing *sync.WaitGroup
+	// room, if not nil, returns when there is memory for what the target shows.
+	room func()
 	// open opens the target instead of loader.Open.
 	open func(pid int) (*loader.Loader, error)
 }
@@ -72,6 +74,9 @@ func (k look) take(ctx context.Context) (*forest.Forest, error) {
 		return nil, err
 	}
 	defer k.close(l)
+	if k.room != nil {
+		k.room()
+	}
 	s.end()
 	opts := collector.Options{Producer: producer(), Retries: k.retries, Pause: pause, Prepare: k.prepare, All: k.all}
 	thaw := func() error { return nil }

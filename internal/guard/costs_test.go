@@ -201,7 +201,7 @@ func TestLive(t *testing.T) {
 // most of them; a loop counts once.
 var programs = map[string]struct{ instructions, helpers int }{
 	bpf.PidsProgTasks:        {2440, 119},
-	bpf.PidsProgWalkIdr:      {2520, 105},
+	bpf.PidsProgWalkIdr:      {2540, 105},
 	bpf.PidsProgWatchSyscall: {255, 10},
 }
 
