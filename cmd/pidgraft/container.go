@@ -20,7 +20,7 @@ import (
 func ofContainer(id string, own uint64) (uint64, error) {
 	const shortest = 4
 	if len(id) < shortest || strings.ContainsRune(id, '/') {
-		return 0, usageError{fmt.Errorf("--container %q: at least %d characters of an id are wanted", id, shortest)}
+		return 0, usageError{fmt.Errorf("container %q: at least %d characters of an id are wanted", id, shortest)}
 	}
 	found := candidates{}
 	var hidden unseen
@@ -112,7 +112,7 @@ func (c candidates) choose(id string) (uint64, error) {
 		if len(names) > most {
 			names, rest = names[:most], fmt.Sprintf("\nand %d more", len(names)-most)
 		}
-		return 0, usageError{fmt.Errorf("--container %s: more than one container has an id that begins so:\n%s%s", id, strings.Join(names, "\n"), rest)}
+		return 0, usageError{fmt.Errorf("container %s: more than one container has an id that begins so:\n%s%s", id, strings.Join(names, "\n"), rest)}
 	}
 	return best.inode, nil
 }

@@ -88,6 +88,18 @@ Exit codes:
   5  refused: it cannot be represented, or cannot be rebuilt exactly
 `
 
+// noSuchCommand refuses what is not the name of a command.
+func noSuchCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q", args[0])
+	if like := root.SuggestionsFor(args[0]); len(like) > 0 {
+		err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(like, " or "))
+	}
+	return err
+}
+
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pidgraft",
@@ -99,13 +111,14 @@ func rootCommand() *cobra.Command {
   pidgraft diff web.img pid:4711        # is it the same?`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SetOut(os.Stderr)
 			_ = cmd.Help()
 			return silent(exitUsage)
 		},
 	}
+	root.SuggestionsMinimumDistance = 2
 	says.flags(root)
 	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), convertCommand(), psCommand(), mapCommand(),
 		auditCommand(), checkCommand(), doctorCommand(), versionCommand())

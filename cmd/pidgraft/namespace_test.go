@@ -5,6 +5,8 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -19,5 +21,24 @@ func TestInodeOf(t *testing.T) {
 	}
 	if n, err := inodeOf(t.TempDir()); err == nil {
 		t.Errorf("another directory: %d", n)
+	}
+}
+
+// TestWhere: digits are an inode if a namespace can have it, else the beginning of
+// the id of a container, of which one in seven begins with four digits.
+func TestWhere(t *testing.T) {
+	own, err := inodeOf("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, inode := range []string{strconv.FormatUint(own, 10), "4026531824", "4294967295"} {
+		if n, err := parseWhere(inode, own); err != nil || strconv.FormatUint(n, 10) != inode {
+			t.Errorf("%s: %d, %v", inode, n, err)
+		}
+	}
+	for _, id := range []string{"1234567", "4026531823", "4294967296"} {
+		if n, err := parseWhere(id, own); err == nil || !strings.HasPrefix(err.Error(), "container "+id+": ") {
+			t.Errorf("%s: %d, %v", id, n, err)
+		}
 	}
 }

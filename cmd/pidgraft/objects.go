@@ -125,9 +125,11 @@ func parseNumberIn(arg string, own uint64) (n numberIn, err error) {
 
 // parseWhere reads what --ns takes, or the id of a container.
 func parseWhere(s string, own uint64) (uint64, error) {
-	const inodes = 32 // bits of one
-	_, err := strconv.ParseUint(s, 10, inodes)
-	if err == nil || strings.HasPrefix(s, "pid:[") || strings.ContainsRune(s, '/') {
+	// The first that a namespace can have is PROC_CGROUP_INIT_INO and the like
+	// (include/linux/proc_ns.h), so what is less begins the id of a container.
+	const first, bits = 0xEFFFFFF0, 32
+	inode, err := strconv.ParseUint(s, 10, bits)
+	if err == nil && inode >= first || strings.HasPrefix(s, "pid:[") || strings.ContainsRune(s, '/') {
 		return parseNamespace(s)
 	}
 	return ofContainer(s, own)
