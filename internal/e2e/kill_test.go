@@ -74,6 +74,17 @@ func moments(n int) int {
 // to beyond its end. If it had not reported success by then, nothing of the
 // forest may remain; if it had, all of it must be there.
 func TestKillRestorer(t *testing.T) {
+	killRestores(t, killedRestore)
+}
+
+// TestKillParent does the same to one that stays, whose report is the pidfile.
+func TestKillParent(t *testing.T) {
+	killRestores(t, killedParent)
+}
+
+// killRestores has kill begin restores of an image and kill them: what it gives is
+// the root's number, if that was reported, or 0.
+func killRestores(t *testing.T, kill func(t *testing.T, image string, after time.Duration) int) {
 	require.Root(t)
 	forest := testforest.Start(t, everything)
 	want := testimony(t, forest.Root())
@@ -92,7 +103,7 @@ func TestKillRestorer(t *testing.T) {
 	// first is killed at once, and one has to succeed.
 	for ; i < n || succeeded == 0 && i < 4*n; i++ {
 		after := (time.Duration(i)*span + rand.N(span)) / time.Duration(n)
-		pid := killedRestore(t, image, after)
+		pid := kill(t, image, after)
 		if pid == 0 {
 			expectNothing(t, after, known)
 			continue
@@ -141,6 +152,40 @@ func killedRestore(t *testing.T, image string, after time.Duration) int {
 	pid, err := strconv.Atoi(strings.TrimSuffix(out.String(), "\n"))
 	if err != nil {
 		t.Fatalf("killed after %v, it had printed %q", after, out.String())
+	}
+	return pid
+}
+
+// killedParent is like killedRestore, of a restore that would stay as the parent.
+func killedParent(t *testing.T, image string, after time.Duration) int {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command(pidgraft, "restore", "--pidfile", filepath.Join(dir, "root.pid"), image)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(after)
+	cmd.Process.Kill()
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
+		t.Errorf("within %v it ended by itself: %v", after, err)
+	}
+	files, err := os.ReadDir(dir)
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case len(files) == 0:
+		return 0
+	case len(files) > 1 || files[0].Name() != "root.pid":
+		t.Errorf("killed after %v, the restore left %s", after, files[0].Name())
+		return 0
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "root.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSuffix(string(text), "\n"))
+	if err != nil {
+		t.Fatalf("killed after %v, its pidfile is %q", after, text)
 	}
 	return pid
 }
