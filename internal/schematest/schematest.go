@@ -9,15 +9,45 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 )
 
+// compiled are the schemas that were read, by their files: to read one takes
+// longer than to hold a document against it.
+var (
+	mu       sync.Mutex
+	compiled = map[string]*jsonschema.Schema{}
+)
+
 // Check is what is wrong with the JSON text doc by the schema in file, which may refer
 // to those in others; the error says that one of them cannot be read.
 func Check(file string, doc []byte, others ...string) ([]string, error) {
+	schema, err := read(file, others)
+	if err != nil {
+		return nil, err
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		return nil, err
+	}
+	var wrong *jsonschema.ValidationError
+	if errors.As(schema.Validate(v), &wrong) {
+		return faults(wrong), nil
+	}
+	return nil, nil
+}
+
+func read(file string, others []string) (*jsonschema.Schema, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	key := strings.Join(append([]string{file}, others...), "\x00")
+	if schema, ok := compiled[key]; ok {
+		return schema, nil
+	}
 	c := jsonschema.NewCompiler()
 	for _, other := range others {
 		text, err := os.ReadFile(other)
@@ -38,15 +68,8 @@ func Check(file string, doc []byte, others ...string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
-	if err != nil {
-		return nil, err
-	}
-	var wrong *jsonschema.ValidationError
-	if errors.As(schema.Validate(v), &wrong) {
-		return faults(wrong), nil
-	}
-	return nil, nil
+	compiled[key] = schema
+	return schema, nil
 }
 
 // faults are the ends of a tree of errors.
