@@ -241,7 +241,7 @@ func tryLSM(d *Doctor, _ context.Context) (string, error) {
 
 func tryPrograms(scope loader.Scope) func(*Doctor, context.Context) (string, error) {
 	return func(d *Doctor, _ context.Context) (string, error) {
-		walk, err := loader.Try(scope, d.opts.Types, d.types)
+		walk, err := d.trial.Look(scope)
 		if err == nil && walk != nil {
 			return "but cannot account for every number: " + short(walk), nil
 		}
@@ -253,6 +253,6 @@ func tryPrograms(scope loader.Scope) func(*Doctor, context.Context) (string, err
 // memory in their own ways.
 func tryFollow(source loader.Source) func(*Doctor, context.Context) (string, error) {
 	return func(d *Doctor, _ context.Context) (string, error) {
-		return "", loader.TryFollow(source, d.opts.Types, d.types)
+		return "", d.trial.Follow(source)
 	}
 }

@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,12 +25,14 @@ type Options struct {
 type Doctor struct {
 	opts  Options
 	types *btf.Cache
+	trial *loader.Trial
 	done  map[string]Check
 }
 
 // New is a Doctor that has not tried anything.
 func New(opts Options) *Doctor {
-	return &Doctor{opts: opts, types: btf.NewCache(), done: map[string]Check{}}
+	types := btf.NewCache()
+	return &Doctor{opts: opts, types: types, trial: loader.NewTrial(opts.Types, types), done: map[string]Check{}}
 }
 
 // probe is one attempt, with what is known of the reasons that its failure can
@@ -73,8 +76,9 @@ var jobs = []job{
 // MainJobs are those without which pidgraft is of no use on a machine.
 var MainJobs = []string{"dump", "restore"}
 
-// Examine tries everything. The error is that of ctx.
-func (d *Doctor) Examine(ctx context.Context) (*Report, error) {
+// Examine tries everything. Errors: that of ctx; what was tried could not be undone.
+func (d *Doctor) Examine(ctx context.Context) (_ *Report, err error) {
+	defer func() { err = errors.Join(err, d.trial.Close()) }()
 	r := &Report{Schema: Schema, Kernel: theKernel(), Process: theProcess()}
 	for i := range probes {
 		r.Checks = append(r.Checks, d.check(ctx, probes[i].name))
@@ -94,6 +98,8 @@ func (d *Doctor) Explain(ctx context.Context, name string) string {
 		return ""
 	}
 	missing := d.standsAgainst(ctx, &jobs[i])
+	// What could not be undone ends with the process; here it is no answer.
+	_ = d.trial.Close()
 	if len(missing) == 0 {
 		return ""
 	}

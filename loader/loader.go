@@ -224,11 +224,7 @@ func (l *Loader) WalkError() error {
 func (l *Loader) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
-	for _, w := range l.watching {
-		errs = append(errs, w.Close())
-	}
-	l.watching = nil
+	errs := []error{l.unwatch()}
 	for _, w := range l.watchers {
 		errs = append(errs, w.Close())
 	}

@@ -49,6 +49,16 @@ func (l *Loader) needWatchers(attach bool) error {
 	return nil
 }
 
+// unwatch detaches them.
+func (l *Loader) unwatch() error {
+	var errs []error
+	for _, w := range l.watching {
+		errs = append(errs, w.Close())
+	}
+	l.watching = nil
+	return errors.Join(errs...)
+}
+
 // Changes are the events of the target's tasks since Open.
 func (l *Loader) Changes() (collector.Changes, error) {
 	l.mu.Lock()
