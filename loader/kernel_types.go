@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -73,12 +75,40 @@ func allTypes(all *btf.Cache) (*btf.Spec, error) {
 	return nil, explain("read the kernel's BTF", err)
 }
 
-// excerptTypes reads those types of the kernel that object names.
+// excerpts are those that this process has made, by the names that were asked
+// for: a kernel's types stay what they are, and there are few objects.
+var (
+	excerptsMu sync.Mutex
+	excerpts   = map[string]madeExcerpt{}
+)
+
+type madeExcerpt struct {
+	spec    *btf.Spec
+	numbers castNumbers
+}
+
+// excerptTypes reads those types of the kernel that object names, once.
 func excerptTypes(object *btf.Spec, numbers castNumbers) (*btf.Spec, error) {
 	types, members, err := namesIn(object)
 	if err != nil {
 		return nil, err
 	}
+	key := fmt.Sprint(types, members, slices.Sorted(maps.Keys(numbers)))
+	excerptsMu.Lock()
+	defer excerptsMu.Unlock()
+	made, ok := excerpts[key]
+	if !ok {
+		made.numbers = maps.Clone(numbers)
+		if made.spec, err = readExcerpt(types, members, made.numbers); err != nil {
+			return nil, err
+		}
+		excerpts[key] = made
+	}
+	maps.Copy(numbers, made.numbers)
+	return made.spec, nil
+}
+
+func readExcerpt(types, members []string, numbers castNumbers) (*btf.Spec, error) {
 	raw, err := mapFile(kernelBTF)
 	if err != nil {
 		return nil, err

@@ -114,6 +114,29 @@ func TestExcerptHasTheFieldsOfAllTypes(t *testing.T) {
 	}
 }
 
+// An excerpt that was made is given again, with the numbers.
+func TestExcerptIsKept(t *testing.T) {
+	privileged(t)
+	object, err := bpf.LoadPids()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := func(numbers castNumbers) *btf.Spec {
+		spec, err := excerptTypes(object.Types, numbers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return spec
+	}
+	first, second := newCastNumbers(), newCastNumbers()
+	if cut(first) != cut(second) {
+		t.Error("it was made twice")
+	}
+	if diff := cmp.Diff(first, second); diff != "" || first[castType] == 0 {
+		t.Errorf("numbers %v (- when it was made, + later):\n%s", first, diff)
+	}
+}
+
 // place says where a member is, also in structs and unions without a name.
 func place(typ btf.Type, member string) string {
 	var members []btf.Member

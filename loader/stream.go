@@ -95,12 +95,11 @@ func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.Pro
 	if err != nil {
 		return nil, err
 	}
-	types := l.types
 	if opts.Source == Fentry {
 		// All of the kernel's types are looked at: 7 MiB that are not kept.
-		types = btf.NewCache()
+		defer func() { l.types = btf.NewCache() }()
 	}
-	points, err := opts.Source.prepare(spec, types)
+	points, err := opts.Source.prepare(spec, l.types)
 	if err != nil {
 		return nil, err
 	}
@@ -119,12 +118,12 @@ func (l *Loader) loadStream(s *Stream, opts StreamOptions) (map[string]*ebpf.Pro
 	}
 	// Not l.kernel: that may have no more than the other object names, and what
 	// is not there reads as what this kernel does not have.
-	kernel, err := kernelTypes(spec, opts.Types, types, nil, nil)
+	kernel, err := kernelTypes(spec, opts.Types, l.types, nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	s.coll, err = loadCollection(spec, ebpf.CollectionOptions{
-		Cache:    types,
+		Cache:    l.types,
 		Programs: ebpf.ProgramOptions{KernelTypes: kernel},
 	})
 	return points, err
