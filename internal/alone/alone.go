@@ -42,8 +42,8 @@ const reportFD = 3
 // Inside reports whether this is the program in the namespace.
 func Inside() bool { return os.Getenv(env) != "" && os.Getpid() == 1 }
 
-// Run runs a test in a namespace of its own, with more arguments for the
-// program, and reads into report what it gave to Report. It returns what the
+// Run runs a test in a namespace of its own, with -short if this one has it and
+// more arguments for the program, and reads into report what it gave to Report. It returns what the
 // test printed. The error is nil if the test passed.
 func Run(test string, report any, args ...string) (log string, err error) {
 	program, err := os.Executable()
@@ -63,7 +63,9 @@ func Run(test string, report any, args ...string) (log string, err error) {
 	defer results.Close()
 	defer out.Close()
 	var output bytes.Buffer
-	cmd := exec.Command(program, append(args, "-test.run=^"+test+"$", "-test.v", "-test.timeout="+timeout().String())...)
+	cmd := exec.Command(program, append([]string{
+		"-test.run=^" + test + "$", "-test.v", "-test.timeout=" + timeout().String(), fmt.Sprintf("-test.short=%v", testing.Short()),
+	}, args...)...)
 	cmd.Env = append(os.Environ(), env+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &output, &output
 	cmd.ExtraFiles = []*os.File{out} // reportFD

@@ -4,6 +4,7 @@ package alone_test
 
 import (
 	"flag"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,32 @@ func TestHangShows(t *testing.T) {
 	log, err := alone.Run("TestHangShows", new(int))
 	if err == nil || !strings.Contains(log, "alone_test.hang(") {
 		t.Errorf("a test that hangs: %v\n%s", err, log)
+	}
+}
+
+// TestShort: what runs inside is as short as what runs outside.
+func TestShort(t *testing.T) {
+	require.Root(t)
+	if alone.Inside() {
+		alone.Enter(t)
+		alone.Report(t, testing.Short())
+		return
+	}
+	short := flag.Lookup("test.short").Value
+	old := short.String()
+	defer func() {
+		if err := short.Set(old); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, want := range []bool{true, false} {
+		if err := short.Set(fmt.Sprint(want)); err != nil {
+			t.Fatal(err)
+		}
+		var got bool
+		if log, err := alone.Run("TestShort", &got); err != nil || got != want {
+			t.Errorf("-short is %v inside, want %v (%v)\n%s", got, want, err, log)
+		}
 	}
 }
 

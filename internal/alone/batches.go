@@ -55,6 +55,7 @@ func RunBatches[T any](t testing.TB, b Batches, fresh func() T, add func(T), tot
 			for n, seed := next(); n > 0; n, seed = next() {
 				got := fresh()
 				log, err := Run(b.Test, &got, append([]string{
+					"-test.short=false", // with it rapid makes a fifth of the cases
 					fmt.Sprintf("-rapid.checks=%d", n), fmt.Sprintf("-rapid.seed=%d", seed), "-rapid.nofailfile",
 				}, b.Args...)...)
 				lock.Lock()
