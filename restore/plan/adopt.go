@@ -110,13 +110,16 @@ func (p *planner) handDown(by, t, k int32) {
 		return
 	}
 	// Only x can move it from the group of its children to its own.
-	first := !p.nodes[k].leads && p.nodes[k].curGroup != p.nodes[k].group && !p.sees(k, p.nodes[k].group)
+	first := !p.nodes[k].leads && !p.inGroup(k) && !p.sees(k, p.nodes[k].group)
 	if first {
 		if p.build(k); len(p.refusals) == 0 && (!p.canGive(x, k) || !p.canFound(p.nodes[k].group)) {
 			p.unsupported(k, "its group %s cannot be seen from its namespace, and is not there in time for its maker to put it there", p.f.TagName(p.nodes[k].group))
 		}
 		if len(p.refusals) > 0 {
 			return
+		}
+		if p.moves(k) {
+			p.release(k)
 		}
 		p.give(k)
 	}
@@ -273,6 +276,9 @@ func (p *planner) bearAhead(t, k int32) {
 	defer func() { p.nodes[k].coming = false }()
 	if init := p.missing(p.via(t), k); init != none && !p.within(init, k) {
 		p.summon(init)
+	}
+	if len(p.refusals) == 0 {
+		p.summonGroups(t, k)
 	}
 	if len(p.refusals) > 0 || p.nodes[k].signal != forest.SIGCHLD && p.bearByThread(t, k) {
 		return

@@ -286,7 +286,7 @@ func (p *planner) advance(n int32, force bool) bool {
 		if len(p.refusals) > 0 {
 			return moved
 		}
-		if !p.giveBefore(n) && !force {
+		if !p.giveBefore(n, force) && !force {
 			return moved
 		}
 		for i, t := range p.threadsOf(n) {
@@ -388,7 +388,7 @@ func (p *planner) ready(t, k int32) bool {
 	if g == 0 || p.now(via).curGroup == g || p.sees(via, g) && p.now(via).curSession == s && p.canFound(g) {
 		return true
 	}
-	if _, kept := p.keepers[keeperKey{carrierKey{via, nd.session, nd.signal}, g}]; kept {
+	if p.keeper(via, k) != none {
 		return true
 	}
 	bySelf, byParent := p.canBring(p.nodes[via].leader, g)
@@ -405,7 +405,7 @@ func (p *planner) givesGroup(a, k int32) bool {
 	if g == 0 || a == none || p.now(a).curGroup == g || p.sees(a, g) {
 		return true
 	}
-	if _, kept := p.keepers[keeperKey{carrierKey{a, p.nodes[k].session, p.nodes[k].signal}, g}]; kept {
+	if p.keeper(a, k) != none {
 		return true
 	}
 	bySelf, byParent := p.canBring(p.nodes[a].leader, g)
@@ -449,11 +449,15 @@ func (p *planner) keepSession(n, t int32, at int) {
 	if p.via(t) != t {
 		return // the entrant stays in it
 	}
-	for _, k := range p.nodes[t].kids[at:] {
+	kids := slices.Clone(p.nodes[t].kids[at:])
+	slices.SortStableFunc(kids, func(a, b int32) int { // who leaves a group may not come back
+		return cmp.Compare(p.brings(n, a), p.brings(n, b))
+	})
+	for _, k := range kids {
 		if len(p.refusals) > 0 {
 			return
 		}
-		if p.need(k) != s || p.carrier(t, s, p.nodes[k].signal, k) != none {
+		if p.need(k) != s || p.keptFor(t, k) {
 			continue
 		}
 		if !p.nodes[t].born {
@@ -468,6 +472,29 @@ func (p *planner) keepSession(n, t int32, at int) {
 		hn.parent, hn.session, hn.group, hn.signal = t, s, p.nodes[n].curGroup, p.nodes[k].signal
 		p.spawn(t, h)
 	}
+}
+
+// brings is 1 if process n must come to another group for a child k of it.
+func (p *planner) brings(n, k int32) int {
+	if g := p.birthGroup(k); g != 0 && p.nodes[n].curGroup != g {
+		return 1
+	}
+	return 0
+}
+
+// keptFor reports whether there is a child of thread t that can make k in its session
+// and the group that it must be born in.
+func (p *planner) keptFor(t, k int32) bool {
+	c := p.carrier(t, p.need(k), p.nodes[k].signal, k)
+	if c == none {
+		return false
+	}
+	g := p.birthGroup(k)
+	if g == 0 || p.nodes[c].curGroup == g || p.sees(t, g) && p.canFound(g) {
+		return true
+	}
+	bySelf, byParent := p.canBring(c, g)
+	return bySelf || byParent
 }
 
 // setsid makes n the leader of its session.
@@ -532,12 +559,7 @@ func (p *planner) bear(t int32, at int) {
 	if init := p.missing(p.via(t), k); init != none {
 		p.summon(init)
 	}
-	for _, g := range []forest.Tag{p.birthGroup(k), p.nodes[k].group} {
-		if g > 0 && !p.sees(k, g) && (g != p.nodes[k].group || !p.canGive(t, k) || p.comes(p.founderOf(g))) {
-			p.summonFounder(g) // else t puts it there later
-		}
-	}
-	if len(p.refusals) > 0 {
+	if p.summonGroups(t, k); len(p.refusals) > 0 {
 		return
 	}
 	via, s := p.via(t), p.need(k)
@@ -561,7 +583,18 @@ func (p *planner) bear(t int32, at int) {
 	}
 }
 
-// summonFounder sees to it that who is to found group g is there.
+// summonGroups sees to it that the groups are there that k, about to be born for t,
+// cannot join itself.
+func (p *planner) summonGroups(t, k int32) {
+	for _, g := range []forest.Tag{p.birthGroup(k), p.nodes[k].group} {
+		if g > 0 && !p.sees(k, g) && (g != p.nodes[k].group || !p.canGive(t, k) || p.comes(p.founderOf(g))) {
+			p.summonFounder(g) // else t puts it there later
+		}
+	}
+}
+
+// summonFounder sees to it that who is to found group g is there, or if that has
+// died, the init of its namespace.
 func (p *planner) summonFounder(g forest.Tag) {
 	if g <= 0 || p.canFound(g) {
 		return
@@ -571,21 +604,27 @@ func (p *planner) summonFounder(g forest.Tag) {
 	}
 }
 
-// founderOf is the task that founds group g, or none.
+// founderOf is the task that founds group g, or if that has died, the init of the
+// namespace that it is born in again; or none.
 func (p *planner) founderOf(g forest.Tag) int32 {
-	if g > 0 {
-		if n := p.nodeOf(g); n < p.tasks {
-			return n
-		}
+	if g <= 0 {
+		return none
+	}
+	n := p.nodeOf(g)
+	if n == none {
+		n = p.initOf(p.birthNamespace(g))
+	}
+	if n < p.tasks {
+		return n
 	}
 	return none
 }
 
-// leavesGroup reports whether k, born in another group for the sake of its
-// children, must be put into its own by a parent that is not parent.
+// leavesGroup reports whether k, in another group for the sake of its children or
+// because it founds that, must be put into its own by a parent that is not parent.
 func (p *planner) leavesGroup(parent, k int32) bool {
 	nd := &p.nodes[k]
-	return nd.want != 0 && nd.want != nd.group && !nd.leads && !p.sees(k, nd.group) && !p.canGive(parent, k)
+	return (nd.want != 0 && nd.want != nd.group || p.moves(k)) && !nd.leads && !p.sees(k, nd.group) && !p.canGive(parent, k)
 }
 
 // spawn makes k a plain child of a and builds it.

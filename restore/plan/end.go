@@ -19,11 +19,7 @@ func (p *planner) discard(parent, child int32) {
 	case !fatal(signal) && !stops(signal):
 	case signal == sigKill || signal == sigStop:
 		if !p.isInit(p.nodes[parent].leader) && p.executedBy(parent) == noRef {
-			of := "a child of it that has ended"
-			if p.nodes[child].task == none {
-				of = "a helper that its child has to be made with"
-			}
-			p.unsupported(parent, "%s has exit signal %d, which only an exec in between survives", of, signal)
+			p.unsupported(parent, "a child of it that has ended has exit signal %d, which only an exec in between survives", signal)
 		}
 	default:
 		var born []Ref // who is born meanwhile would ignore it for good

@@ -48,9 +48,9 @@ func (p *planner) canExec(i int32) bool {
 
 // execute lets those run the stub anew that have to.
 func (p *planner) execute() {
-	for z := range p.nodes {
+	for z := range p.tasks {
 		nd := &p.nodes[z]
-		ends := nd.task == none && !nd.ended || nd.task != none && nd.leader == int32(z) && p.f.Tasks[nd.task].State == forest.Zombie
+		ends := nd.leader == z && p.f.Tasks[z].State == forest.Zombie
 		if parent := nd.curParent; ends && nd.signal == sigKill && parent != none && p.canExec(parent) {
 			p.execs[parent] = true
 		}

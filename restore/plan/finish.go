@@ -89,9 +89,9 @@ func (p *planner) endHelper(n int32) {
 		return
 	}
 	nd.ended = true
-	if p.stopsParent(n) {
-		p.stoppers = append(p.stoppers, n)
-		return
+	if (nd.signal == sigKill || nd.signal == sigStop) && parent != none {
+		p.do(n, Op{Code: Exec, Child: none}, nd.changed) // its end is told by SIGCHLD then
+		nd.signal = forest.SIGCHLD
 	}
 	end := p.do(n, Op{Code: ExitGroup, Child: none}, append(p.helperNeeds(n), p.executedBy(parent))...)
 	if parent == none { // an outsider, which the restorer collects

@@ -73,15 +73,25 @@ func (p *planner) wantOf(i int32) forest.Tag {
 	nd := &p.nodes[i]
 	for _, t := range p.threadsOf(i) {
 		for _, k := range p.nodes[t].kids {
-			if g := p.nodes[k].want; g != 0 && !p.sees(i, g) && p.need(k) == p.need(i) {
-				return g
+			g := p.nodes[k].want
+			if g == 0 || p.sees(i, g) || p.need(k) != p.need(i) || p.fromAside(i, k) {
+				continue
 			}
+			return g
 		}
 	}
 	if !nd.leads && !p.sees(i, nd.group) {
 		return nd.group
 	}
 	return 0
+}
+
+// fromAside reports whether child k of process i is rather to be born in its group
+// elsewhere and adopted: i is an init and could not come to its own group any more.
+func (p *planner) fromAside(i, k int32) bool {
+	nd := &p.nodes[i]
+	return p.isInit(i) && !nd.leads && p.nodes[k].want != nd.group && p.nodes[k].signal == forest.SIGCHLD &&
+		!p.sees(i, nd.group) && (nd.parent == none || !p.sees(nd.parent, nd.group))
 }
 
 // birthGroup is the group that k cannot see and is to be born in, or 0.
@@ -147,7 +157,7 @@ func (p *planner) prepareGroup(a, parent, k int32) bool {
 // helper that can: made by a in the same way as k was to be.
 func (p *planner) bearInGroup(a, k int32, flags CloneFlags) {
 	g := p.birthGroup(k)
-	if h, ok := p.keepers[keeperKey{carrierKey{a, p.nodes[k].session, p.nodes[k].signal}, g}]; ok && flags == 0 {
+	if h := p.keeper(a, k); h != none && flags == 0 {
 		p.birth(h, k, Parent)
 		return
 	}
@@ -178,26 +188,70 @@ type keeperKey struct {
 	group forest.Tag
 }
 
+// keeper is who stays in the group that k must be born in as a child of a, which has
+// left that; or none.
+func (p *planner) keeper(a, k int32) int32 {
+	if h, ok := p.keepers[keeperKey{carrierKey{a, p.now(a).curSession, p.nodes[k].signal}, p.birthGroup(k)}]; ok {
+		return h
+	}
+	return none
+}
+
 // keepGroup makes helpers that stay in the group that process n is about to
 // leave, for those of its later children that must be born in it.
 func (p *planner) keepGroup(n int32) {
+	s, g := p.nodes[n].curSession, p.nodes[n].curGroup
 	for _, t := range p.threadsOf(n) {
+		if !p.nodes[t].born || p.via(t) != t {
+			continue
+		}
 		for _, k := range p.nodes[t].kids {
 			nd := &p.nodes[k]
-			g := p.nodes[n].curGroup
-			key := keeperKey{carrierKey{t, nd.session, nd.signal}, g}
-			if nd.born || nd.leads || nd.group != g || p.sees(k, g) || nd.session != p.nodes[n].curSession || p.via(t) != t {
+			if nd.born || p.birthGroup(k) != g || p.need(k) != s && p.need(k) != free {
 				continue
 			}
+			key := keeperKey{carrierKey{t, s, nd.signal}, g}
 			if _, ok := p.keepers[key]; ok || len(p.refusals) > 0 {
 				continue
 			}
 			h := p.helper(RoleHelper, p.nodes[t].ns, 0, "stays in group "+p.f.TagName(g)+", which "+p.name(n)+" leaves, to make its later children there")
 			hn := &p.nodes[h]
-			hn.parent, hn.session, hn.group, hn.signal = t, p.nodes[n].curSession, g, p.nodes[k].signal
+			hn.parent, hn.session, hn.group, hn.signal = t, s, g, p.nodes[k].signal
 			p.keepers[key] = h
-			p.birth(t, h, 0)
+			if p.birth(t, h, 0); len(p.refusals) == 0 {
+				p.offerCarrier(h) // after t has left the session
+			}
 		}
+	}
+}
+
+// keepSibling makes a sibling of n, which makes children for its parent and is about
+// to leave its group, for those of them that must be born in that.
+func (p *planner) keepSibling(n int32) {
+	nd := &p.nodes[n]
+	t := nd.curParent
+	if t == none {
+		return
+	}
+	key := carrierKey{t, nd.curSession, nd.signal}
+	if !slices.Contains(p.carriers[key], n) {
+		return
+	}
+	for _, k := range p.nodes[t].kids {
+		if p.nodes[k].born || p.birthGroup(k) != nd.curGroup || p.need(k) != nd.curSession || p.nodes[k].signal != nd.signal {
+			continue
+		}
+		if slices.ContainsFunc(p.carriers[key], func(c int32) bool { return c != n && p.nodes[c].curGroup == nd.curGroup }) {
+			return
+		}
+		h := p.helper(RoleHelper, nd.ns, 0, "stays in group "+p.f.TagName(nd.curGroup)+", which "+p.name(n)+" leaves, to make later siblings of it there")
+		hn := &p.nodes[h]
+		nd = &p.nodes[n]
+		hn.parent, hn.session, hn.group, hn.signal = t, nd.curSession, nd.curGroup, nd.signal
+		if p.birth(n, h, Parent); len(p.refusals) == 0 {
+			p.offerCarrier(h)
+		}
+		return
 	}
 }
 
@@ -211,7 +265,7 @@ func (p *planner) canBring(n int32, g forest.Tag) (bySelf, byParent bool) {
 	}
 	bySelf = p.sees(n, g)
 	byParent = parent != none && p.sees(parent, g) && p.now(parent).curSession == nd.curSession
-	if nd.founded || !p.canFound(g) || !p.inSession(g, nd.curSession) {
+	if nd.founded && (nd.leads || nd.task == none) || !p.canFound(g) || !p.inSession(g, nd.curSession) {
 		return false, false
 	}
 	if nd.task != none && !nd.leads && g != nd.group && !p.sees(n, nd.group) && !(byParent && p.sees(parent, nd.group)) {
@@ -266,16 +320,26 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 		return false
 	}
 	parent := p.nodes[n].curParent
-	p.keepGroup(n)
+	if p.nodes[n].curGroup != g {
+		p.keepGroup(n)
+		p.keepSibling(n)
+	}
 	ref, ok := p.found(g)
 	if !ok || p.nodes[n].curGroup == g {
 		return ok
 	}
+	after := []Ref{ref}
+	if own := p.nodes[n].tag; own > 0 && p.nodes[n].founded && p.nodes[n].curGroup == own && p.used[own-1] {
+		if p.keepAlive(own); len(p.refusals) > 0 {
+			return false
+		}
+		after = append(after, p.alive[own])
+	}
 	var done Ref
 	if bySelf {
-		done = p.change(n, n, Op{Code: Setpgid, Child: none, Number: p.groupNumber(g, n)}, ref)
+		done = p.change(n, n, Op{Code: Setpgid, Child: none, Number: p.groupNumber(g, n)}, after...)
 	} else {
-		done = p.put(parent, n, g, ref)
+		done = p.put(parent, n, g, after...)
 	}
 	p.joined(n, g, done)
 	return true
@@ -283,16 +347,19 @@ func (p *planner) bring(n int32, g forest.Tag) bool {
 
 // inSession reports whether group g belongs to session s.
 func (p *planner) inSession(g, s forest.Tag) bool {
+	if g == forest.Inherited {
+		return s == g
+	}
 	of, ok := p.sessionOfGroup(g)
 	return ok && of == s
 }
 
 // put has parent put its child k into group g.
-func (p *planner) put(parent, k int32, g forest.Tag, after Ref) Ref {
+func (p *planner) put(parent, k int32, g forest.Tag, after ...Ref) Ref {
 	done := p.change(parent, k, Op{
 		Code: Setpgid, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[parent].ns),
 		Number: p.groupNumber(g, parent),
-	}, after, p.now(parent).changed, p.nodes[k].arrived)
+	}, append(after, p.now(parent).changed, p.nodes[k].arrived)...)
 	p.nodes[parent].lastBorn = done // it needs the session the parent is in now
 	return done
 }
@@ -312,8 +379,9 @@ func (p *planner) giveGroup(k int32) {
 }
 
 // giveBefore lets the threads of process n put their children into groups
-// before n leaves the session. It reports whether all could be given.
-func (p *planner) giveBefore(n int32) bool {
+// before n leaves the session. It reports whether all could be given, and none of
+// these waits to be put somewhere for a child of its own.
+func (p *planner) giveBefore(n int32, force bool) bool {
 	all := true
 	for i := 0; i < len(p.gifts) && len(p.refusals) == 0; i++ {
 		k := p.gifts[i]
@@ -323,11 +391,37 @@ func (p *planner) giveBefore(n int32) bool {
 		}
 		if nd.stage != settled || !p.canFound(nd.group) || p.moves(k) && !p.gather(k) {
 			all = false
-			continue
+			if !force || nd.stage != settled || !p.canFound(nd.group) {
+				continue
+			}
+			p.release(k)
 		}
 		p.give(k)
 	}
+	for _, t := range p.threadsOf(n) {
+		for _, k := range p.nodes[t].kids {
+			all = all && !p.waitsToBeBrought(k)
+		}
+	}
 	return all
+}
+
+// waitsToBeBrought reports whether the next child of a thread of process k must be
+// born in a group that k can only be put into by its parent.
+func (p *planner) waitsToBeBrought(k int32) bool {
+	if !p.nodes[k].born || p.nodes[k].stage == settled || p.nodes[k].next == nil {
+		return false
+	}
+	for i, t := range p.threadsOf(k) {
+		if rest := p.nodes[t].kids[p.nodes[k].next[i]:]; len(rest) > 0 {
+			g := p.birthGroup(rest[0])
+			if g != 0 && p.nodes[k].curGroup != g && p.need(rest[0]) == p.nodes[k].curSession && !p.sees(k, g) &&
+				p.sees(p.nodes[k].curParent, g) && p.now(p.nodes[k].curParent).curSession == p.nodes[k].curSession {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // inGroup reports whether k is in its group and can stay there.
@@ -341,16 +435,45 @@ func (p *planner) inGroup(k int32) bool {
 func (p *planner) gather(k int32) bool {
 	g := p.nodes[k].tag
 	for _, m := range p.x.Group(g) {
-		if nd := &p.nodes[m]; nd.leader == m && (!nd.born || nd.curGroup != g && !p.sees(m, g)) {
+		if p.nodes[m].leader == m && p.nodes[m].curGroup != g && !p.canCome(m) {
 			return false
 		}
 	}
-	for _, m := range p.x.Group(g) {
-		if nd := &p.nodes[m]; nd.leader == m && nd.curGroup != g && !p.join(m, g) {
-			return false
-		}
-	}
+	p.gatherSome(k)
 	return true
+}
+
+// gatherSome is gather for those that can.
+func (p *planner) gatherSome(k int32) {
+	g := p.nodes[k].tag
+	for _, m := range p.x.Group(g) {
+		if p.nodes[m].leader != m || p.nodes[m].curGroup == g || !p.canCome(m) || len(p.refusals) > 0 {
+			continue
+		}
+		if p.sees(m, g) {
+			p.join(m, g)
+		} else {
+			p.give(m)
+		}
+	}
+}
+
+// canCome reports whether process m can come to its group by now, and stay.
+func (p *planner) canCome(m int32) bool {
+	nd := &p.nodes[m]
+	if !nd.born || p.moves(m) && !nd.founded || nd.curSession != nd.session {
+		return false
+	}
+	return p.sees(m, nd.group) || nd.curParent != none && p.canGive(nd.curParent, m)
+}
+
+// release lets k leave the group that it founds: those who can join it now, and for
+// the others a helper stays.
+func (p *planner) release(k int32) {
+	if !p.gather(k) {
+		p.gatherSome(k)
+		p.keepAlive(p.nodes[k].tag)
+	}
 }
 
 func (p *planner) give(k int32) {
@@ -601,6 +724,9 @@ func (p *planner) leaveFor(i int32) {
 
 // keepAlive adds a helper that stays in group g until everybody has moved.
 func (p *planner) keepAlive(g forest.Tag) {
+	if _, ok := p.alive[g]; ok {
+		return
+	}
 	ns := int32(p.f.Pid(g).Namespace)
 	s := p.nodes[p.nodeOf(g)].session
 	by, ok := p.bearer(s, ns)
@@ -611,5 +737,7 @@ func (p *planner) keepAlive(g forest.Tag) {
 	n := p.helper(RoleHelper, ns, 0, "stays in group "+p.f.TagName(g)+" until those that trade groups have moved")
 	p.nodes[n].parent, p.nodes[n].session, p.nodes[n].group = by, s, g
 	p.birth(by, n, 0)
-	p.join(n, g)
+	if len(p.refusals) == 0 && p.join(n, g) {
+		p.alive[g] = p.nodes[n].changed
+	}
 }

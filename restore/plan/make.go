@@ -66,6 +66,7 @@ type planner struct {
 	wards        map[int32][]int32 // helpers that an entrant bore
 	gifts        []int32           // children that their parents must put into a group
 	joins        map[forest.Tag][]Ref
+	alive        map[forest.Tag]Ref // groups that a helper stays in, and since when
 	members      map[seat]int32
 	execs        map[int32]bool // who runs the stub anew
 	executed     map[int32]Ref  // and when it has
@@ -131,6 +132,7 @@ func newPlanner(f *forest.Forest, opts Options) *planner {
 		keptOut:  make(map[forest.Tag][]int32),
 		keepers:  make(map[keeperKey]int32),
 		joins:    make(map[forest.Tag][]Ref),
+		alive:    make(map[forest.Tag]Ref),
 		members:  make(map[seat]int32),
 		holders:  make(map[int32][]Ref),
 

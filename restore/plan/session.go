@@ -201,7 +201,7 @@ func (p *planner) fromFurtherOut(s forest.Tag, i int32) bool {
 
 // bearGhost bears the leader of ghost session s again, as a child of the
 // thread that is its home, if that lives by now. It makes siblings with the
-// exit signal of the first that needs it.
+// exit signal of the first that adoption would not leave as it is.
 func (p *planner) bearGhost(s forest.Tag) int32 {
 	home, ok := p.homes[s]
 	if !ok || !p.nodes[home].born {
@@ -212,7 +212,7 @@ func (p *planner) bearGhost(s forest.Tag) int32 {
 	gn := &p.nodes[g]
 	gn.parent, gn.session, gn.group, gn.leads = home, s, s, true
 	for _, k := range p.nodes[home].kids {
-		if p.need(k) == s {
+		if p.need(k) == s && p.nodes[k].signal != forest.SIGCHLD {
 			gn.signal = p.nodes[k].signal
 			break
 		}

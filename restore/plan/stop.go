@@ -99,18 +99,11 @@ func (p *planner) endStopping() {
 		for _, th := range p.threadsOf(k) {
 			after = append(after, p.lastOf(th))
 		}
-		var end Ref
-		code := Await
-		if p.nodes[z].task != none {
-			end = p.endProcess(z, by, append(p.neededBy(z), after...))
-		} else {
-			end = p.do(z, Op{Code: ExitGroup, Child: none}, append(after, p.helperNeeds(z)...)...)
-			code = Reap
-		}
+		end := p.endProcess(z, by, append(p.neededBy(z), after...))
 		stopped := p.do(by, Op{Code: Stop, Child: p.nodes[k].actor, Pid: p.number(k, p.nodes[by].ns)}, end)
 		last = p.send(by, k, sigCont, stopped)
 		p.deaths = append(p.deaths, p.do(t, Op{
-			Code: code, Child: p.nodes[z].actor, Pid: p.number(z, p.nodes[t].ns),
+			Code: Await, Child: p.nodes[z].actor, Pid: p.number(z, p.nodes[t].ns),
 		}, last))
 	}
 }
