@@ -205,15 +205,22 @@ func (p *planner) inUser(u int, k int32) bool {
 }
 
 // outerKids is how many of the children of process n must be born before it
-// enters its user namespace.
+// enters its user namespace. An init may adopt others later.
 func (p *planner) outerKids(n int32) int {
 	kids := p.nodes[n].kids
-	for i := len(kids) - 1; i >= 0; i-- {
-		if !p.inUser(p.f.Tasks[n].UserNamespace, kids[i]) {
-			return i + 1
+	all, own := 0, 0
+	for i, k := range kids {
+		if !p.inUser(p.f.Tasks[n].UserNamespace, k) {
+			all = i + 1
+			if !p.isInit(n) || p.nodes[k].signal != forest.SIGCHLD {
+				own = i + 1
+			}
 		}
 	}
-	return 0
+	if own < all && p.choose(2) > 0 {
+		return own
+	}
+	return all
 }
 
 // growRest lets those go on that had to wait for others, and when nobody can,
@@ -463,6 +470,9 @@ func (p *planner) keepSession(n, t int32, at int) {
 		if !p.nodes[t].born {
 			p.unsupported(k, "its parent, thread %s, is in a nested user namespace, and there only after its process has left the session of the child", p.name(t))
 			return
+		}
+		if p.summonGroups(t, k); p.nodes[k].late != none || len(p.refusals) > 0 {
+			continue // it has come with them
 		}
 		if g := p.birthGroup(k); g != 0 && p.nodes[n].curGroup != g {
 			p.bring(n, g)

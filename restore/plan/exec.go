@@ -2,11 +2,7 @@
 
 package plan
 
-import (
-	"slices"
-
-	"github.com/pidgraft/pidgraft/forest"
-)
+import "github.com/pidgraft/pidgraft/forest"
 
 // Some exit signals only an exec in between leaves: a child's that would have
 // ended its parent, or one that was made by CLONE_PARENT of a sibling who has
@@ -39,11 +35,14 @@ func (p *planner) canExec(i int32) bool {
 	if p.f.Tasks[i].ExitSignal != forest.SIGCHLD { // an exec sets its own back, too
 		return false
 	}
-	if p.f.Tasks[i].UserNamespace == 0 {
+	if p.f.Tasks[i].UserNamespace == 0 || !p.f.Tasks[i].State.Exited() {
 		return true
 	}
-	return !p.f.Tasks[i].State.Exited() &&
-		!slices.ContainsFunc(p.nodes[i].kids, func(k int32) bool { return p.isStopped(k) })
+	// It takes its ids before, and exec sets the others to the effective ones.
+	ids := p.idsOf(i)
+	plain := ids
+	plain.effective()
+	return plain == ids
 }
 
 // execute lets those run the stub anew that have to.
@@ -61,9 +60,13 @@ func (p *planner) execute() {
 		}
 		p.joinUser(i, p.f.Tasks[i].UserNamespace) // while it has the descriptor
 		nd := &p.nodes[i]
+		if nd.user != 0 && p.f.Tasks[i].State.Exited() {
+			p.setIDs(i) // while it has the right to
+		}
 		done := p.do(i, Op{Code: Exec, Child: none}, nd.changed) // its parent may no longer move it (kernel-rules 11)
 		p.do(i, Op{Code: Comm, Child: none, Text: p.f.Tasks[i].Comm})
 		nd.signal = forest.SIGCHLD
+		nd.ids.effective()
 		p.executed[i] = done
 	}
 }

@@ -4,6 +4,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pidgraft/pidgraft/forest"
 )
@@ -32,6 +33,9 @@ type way struct {
 	// holderLeads lets the holder lead the inherited group, so that those
 	// who have left it can join it again.
 	holderLeads bool
+	// bornOut prefers that who ended with ids which its user namespace does not map
+	// is born further out.
+	bornOut bool
 	// turns are the options taken where there was a choice, in the order in
 	// which a planner comes to it; after the last, always the first.
 	turns []uint16
@@ -76,6 +80,12 @@ func ways(f *forest.Forest) []way {
 	list = append(list, way{}, way{bornIn: true})
 	if f.Root().PGID == forest.Inherited || f.Root().SID == forest.Inherited { // else nobody can be in it
 		list = append(list, way{holderLeads: true}, way{bornIn: true, holderLeads: true})
+	}
+	if slices.ContainsFunc(f.Tasks, func(t forest.Task) bool { return t.State.Exited() && t.UserNamespace != 0 }) {
+		for _, w := range list {
+			w.bornOut = true
+			list = append(list, w)
+		}
 	}
 	return list
 }

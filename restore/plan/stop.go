@@ -124,7 +124,8 @@ func (p *planner) send(by, k, sig int32, after ...Ref) Ref {
 // (kill_ok_by_cred, kernel/signal.c).
 func (p *planner) maySignal(i, k int32) bool {
 	from, to := &p.nodes[i], &p.nodes[k]
-	return p.owns(p.now(i).user, int(p.now(k).user)) || from.ids.uid == to.ids.uid || from.ids.euid == to.ids.uid
+	able := p.owns(p.now(i).user, int(p.now(k).user)) && (p.now(i).user == 0 || p.executedBy(i) == noRef)
+	return able || from.ids.uid == to.ids.uid || from.ids.euid == to.ids.uid
 }
 
 // stopRoot plans the stop of a root that is the first of all: from outside.

@@ -42,6 +42,9 @@ func (p *planner) settleUsers() {
 		nd.bornUser = int32(p.f.Tasks[i].UserNamespace)
 		nd.early = nd.leader == i && nd.bornUser != 0 && len(nd.threads) > 0
 	}
+	for i := range p.tasks {
+		p.settleBorn(i)
+	}
 	for again := true; again; {
 		again = false
 		for i := p.tasks - 1; i >= 0; i-- {
@@ -51,6 +54,25 @@ func (p *planner) settleUsers() {
 				nd.bornUser = u
 			}
 		}
+	}
+}
+
+// settleBorn may have process i, which ended with ids that its user namespace does
+// not map, be born further out, where they are.
+func (p *planner) settleBorn(i int32) {
+	nd := &p.nodes[i]
+	if nd.leader != i || nd.bornUser == 0 || len(nd.threads) > 0 || !p.f.Tasks[i].State.Exited() || !p.unmapped(int(nd.bornUser), i) {
+		return
+	}
+	out := p.bornOut
+	if p.choose(2) > 0 {
+		out = !out
+	}
+	if !out {
+		return
+	}
+	for nd.bornUser != 0 && p.unmapped(int(nd.bornUser), i) {
+		nd.bornUser = int32(p.f.UserNamespaces[nd.bornUser].Parent)
 	}
 }
 
