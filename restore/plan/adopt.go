@@ -228,7 +228,7 @@ func (p *planner) summon(n int32) {
 		copy(rest[1:at+1], rest[:at])
 		rest[0] = k
 	}
-	if p.nodes[t].kids[*next] != k || p.nodes[leader].stage == early && p.need(k) == p.nodes[leader].session {
+	if p.nodes[t].kids[*next] != k || p.nodes[k].nest != none || p.nodes[leader].stage == early && p.need(k) == p.nodes[leader].session {
 		p.bearAhead(t, k)
 		return
 	}
@@ -286,15 +286,23 @@ func (p *planner) bearAhead(t, k int32) {
 	if !p.canAdopt(t, p.via(t), k) {
 		return
 	}
-	y := p.helper(RoleHelper, p.nodes[t].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
+	at := t
+	if n := p.nodes[k].nest; n != none && p.nodes[n].born && (p.need(k) == free || p.need(k) == p.now(n).curSession) {
+		at = n
+	}
+	y := p.helper(RoleHelper, p.nodes[at].ns, 0, "holds "+p.name(k)+" until it is its turn among the children of "+p.name(t))
 	yn := &p.nodes[y]
-	yn.parent, yn.group = t, forest.Null // any
+	yn.parent, yn.group = at, forest.Null // any
 	yn.session, yn.passing, yn.once = p.need(k), true, true
 	if g := p.birthGroup(k); g != 0 {
 		yn.group = g
 	}
 	p.nodes[k].late = y
-	p.bearAs(t, k, y)
+	if at != t {
+		p.birth(p.via(at), y, 0)
+	} else {
+		p.bearAs(t, k, y)
+	}
 	if len(p.refusals) == 0 {
 		p.spawn(y, k)
 	}

@@ -377,7 +377,7 @@ func (p *planner) bearAll(n int32, stop forest.Tag, force *bool) (moved, all boo
 func (p *planner) ready(t, k int32) bool {
 	nd := &p.nodes[k]
 	via := p.via(t)
-	if p.missing(via, k) != none {
+	if p.missing(via, k) != none || nd.nest != none && p.nodes[p.nodes[nd.nest].leader].stage != settled {
 		return false
 	}
 	g, s := p.birthGroup(k), p.need(k)
@@ -456,7 +456,12 @@ func (p *planner) keepSession(n, t int32, at int) {
 	if p.via(t) != t {
 		return // the entrant stays in it
 	}
-	kids := slices.Clone(p.nodes[t].kids[at:])
+	var kids []int32
+	for _, k := range p.nodes[t].kids[at:] {
+		if p.need(k) == s {
+			kids = append(kids, k)
+		}
+	}
 	slices.SortStableFunc(kids, func(a, b int32) int { // who leaves a group may not come back
 		return cmp.Compare(p.brings(n, a), p.brings(n, b))
 	})
@@ -464,7 +469,7 @@ func (p *planner) keepSession(n, t int32, at int) {
 		if len(p.refusals) > 0 {
 			return
 		}
-		if p.need(k) != s || p.keptFor(t, k) {
+		if p.keptFor(t, k) {
 			continue
 		}
 		if !p.nodes[t].born {

@@ -89,7 +89,7 @@ func (p *planner) endHelper(n int32) {
 		return
 	}
 	nd.ended = true
-	if (nd.signal == sigKill || nd.signal == sigStop) && parent != none {
+	if (nd.signal == sigKill || nd.signal == sigStop) && parent != none && !p.isInit(p.nodes[parent].leader) {
 		p.do(n, Op{Code: Exec, Child: none}, nd.changed) // its end is told by SIGCHLD then
 		nd.signal = forest.SIGCHLD
 	}

@@ -47,6 +47,9 @@ type node struct {
 	// birth is the session it must be born in if it leads one: what its
 	// children need from above, or free.
 	birth forest.Tag
+	// nest, of a leader, is the thread below which it is born, for the sake of a child
+	// of that, before its parent, further up, adopts it; or none.
+	nest int32
 	// want is the group that it cannot see and must be in while it bears
 	// its children, or 0.
 	want forest.Tag
@@ -140,7 +143,7 @@ func (p *planner) index() {
 			parent: parent, ns: int32(f.Pids[t.Pid-1].Namespace), tag: t.Pid,
 			session: t.SID, group: t.PGID, signal: t.ExitSignal,
 			leads: t.IsLeader() && t.SID == t.Pid,
-			birth: free, standIn: none, late: none, curParent: none, takes: none,
+			birth: free, nest: none, standIn: none, late: none, curParent: none, takes: none,
 			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef, kept: noRef,
 		}
 		if th := x.Threads(i); len(th) > 1 {
@@ -246,7 +249,7 @@ func (p *planner) blank(n int32, role Role) node {
 	return node{
 		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role,
 		parent: none, signal: forest.SIGCHLD, end: n + 1,
-		birth: free, standIn: none, late: none, curParent: none, takes: none,
+		birth: free, nest: none, standIn: none, late: none, curParent: none, takes: none,
 		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef,
 		lastBorn: noRef, groupRef: noRef, arrivedKids: noRef, kept: noRef,
 	}

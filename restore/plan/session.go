@@ -132,6 +132,9 @@ func (p *planner) requireOf(i int32) {
 					continue
 				}
 			}
+			if (up != free || !p.nodes[i].leads) && p.nestBelow(s, i, t, k) {
+				continue
+			}
 			if up != free {
 				p.unsupported(i, "its children need two sessions that it can only be born in: %s for one, %s for %s",
 					p.f.TagName(up), p.f.TagName(s), p.name(k))
@@ -164,7 +167,26 @@ func (p *planner) inside(s forest.Tag, i, t int32, up forest.Tag) bool {
 		return ok && p.within(home, i)
 	}
 	l := p.nodeOf(s)
-	return l != i && p.within(l, i)
+	return l != i && (p.within(l, i) || l != none && p.nodes[l].nest != none && p.within(p.nodes[l].nest, i))
+}
+
+// nestBelow has the leader of session s, which is a later child of somebody further
+// up, born below thread t of process i, so that t can adopt k from it. It reports
+// whether that can be.
+func (p *planner) nestBelow(s forest.Tag, i, t, k int32) bool {
+	if s <= 0 || t != i || p.nodes[k].signal != forest.SIGCHLD {
+		return false
+	}
+	l := p.nodeOf(s)
+	if l == none || l >= p.tasks || l < p.nodes[i].end || p.nodes[l].nest != none || p.nodes[l].signal != forest.SIGCHLD ||
+		p.nodes[l].parent == none || !p.within(i, p.nodes[p.nodes[l].parent].leader) {
+		return false
+	}
+	if b := p.need(l); b != free && b != p.nodes[i].session || p.birthplace(l) != p.nodes[t].ns || p.nodes[p.nodes[l].parent].ns != p.nodes[t].ns {
+		return false
+	}
+	p.nodes[l].nest = t
+	return true
 }
 
 // sideways reports whether children of init i can come from session s, though
