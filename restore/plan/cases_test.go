@@ -283,6 +283,21 @@ var cases = []struct {
 		m.exit(a)
 		_ = b
 	}},
+	{"who is in the inherited group has a child in it that does not see it, after the root has left", forest.Subtree, func(m machine, root model.TaskID) {
+		a := m.fork(root, 0)
+		m.join(root, 0, 0)
+		b := m.fork(root, 0)
+		c := m.fork(a, model.Parent)
+		m.fork(b, model.NewPID|model.NewUser)
+		m.fork(m.fork(c, model.NewPID), 0)
+	}},
+	{"a child's init founded a group, and was put back before the root left the session", forest.Subtree, func(m machine, root model.TaskID) {
+		init := m.fork(root, model.NewPID)
+		m.join(init, 0, 0)
+		m.fork(init, model.NewPID)
+		m.join(root, init, model.Outsider)
+		m.setsid(root)
+	}},
 	{"the root is stopped", forest.Container, func(m machine, root model.TaskID) {
 		m.fork(root, 0)
 		m.kill(root, 19)
