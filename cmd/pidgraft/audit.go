@@ -42,6 +42,7 @@ type auditing struct {
 	noEvents  bool
 	finding   finding.Options
 	state     *stateFile // nil: no --state
+	types     types
 
 	chosen *chosen
 	first  *step // the first snapshot
@@ -99,6 +100,14 @@ are gone, across its own restarts: see dump --history.`,
 			if state.path != "" {
 				a.state = &state
 			}
+			for name, d := range map[string]time.Duration{
+				"reconcile": reconcile, "hidden-every": hiddenEvery, "refused-every": refusedEvery, "state-every": state.every,
+				"zombie-after": a.finding.ZombieAfter, "exit-after": a.finding.ExitAfter,
+			} {
+				if d < 0 {
+					return usageError{fmt.Errorf("--%s %v: a time before now", name, d)}
+				}
+			}
 			return a.follow(onLoss.value, reconcile, hiddenEvery, refusedEvery)
 		},
 	}
@@ -125,6 +134,7 @@ func (a *auditing) add(cmd *cobra.Command) {
 	fs.VarP(a.format, "output", "o", "`jsonl` or table")
 	fs.StringVar(&a.allow, "allow", "", "who may enter from outside: `FILE` with a rule a line, as comm=runc* uid=0")
 	fs.StringVar(&a.proc, "proc", "/proc", "the proc file system to look for processes in")
+	a.types.flag(cmd)
 	a.source = &choice{"auto", []string{"auto", "tracepoints", "fentry"}}
 	fs.Var(a.source, "source", "where events come from: tracepoints, or fentry, which costs system calls nothing and is not allowed everywhere; `auto`: the best that works")
 	fs.Uint32Var(&a.dropOneIn, "simulate-loss", 0, "lose one event in `N`, at random")
@@ -134,9 +144,14 @@ func (a *auditing) add(cmd *cobra.Command) {
 func (a *auditing) open() (record.Header, error) {
 	var h record.Header
 	var err error
+	types, err := a.types.read()
+	if err != nil {
+		return h, err
+	}
 	if a.chosen, err = a.namespace.choose(); err != nil {
 		return h, err
 	}
+	a.chosen.target.Types = types
 	own, err := inodeOf("/proc/self/ns/pid")
 	if err != nil {
 		return h, err

@@ -5,11 +5,13 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pidgraft/pidgraft/audit/listing"
 	"github.com/pidgraft/pidgraft/audit/state"
+	"github.com/pidgraft/pidgraft/loader"
 )
 
 func mapCommand() *cobra.Command {
@@ -51,6 +53,9 @@ leader is gone, and of zombies. A thread has a number as a process has.`,
 			}
 			numbers := make([]numberIn, len(args))
 			for i, arg := range args {
+				if anywhere && strings.ContainsRune(arg, '@') {
+					return usageError{fmt.Errorf("%q names a namespace, and --anywhere is for a number in whatever one", arg)}
+				}
 				if numbers[i], err = parseNumberIn(arg, own); err != nil {
 					return err
 				}
@@ -97,7 +102,7 @@ func (o *objects) findAll(numbers []numberIn, anywhere bool) ([]*state.Object, e
 			}
 		}
 		if len(found) == before {
-			return nil, fmt.Errorf("%d is free in every pid namespace that can be seen from here", n.number)
+			return nil, fmt.Errorf("%d: %w: the number is free in every pid namespace that can be seen from here", n.number, loader.ErrNoProcess)
 		}
 	}
 	return found, nil

@@ -237,14 +237,37 @@ func (u unseen) or(err error) error {
 	return fmt.Errorf("%v; but of %d processes the namespace cannot be seen, which takes CAP_SYS_PTRACE: %w", err, int(u), fs.ErrPermission)
 }
 
+// isPidNamespace reports whether a path is one: inodes of other files, and of
+// namespaces of other kinds, may be numbers of pid namespaces, too. A file that
+// cannot be opened is none.
+func isPidNamespace(path string) bool {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
+		return false
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	return err == nil && kind == unix.CLONE_NEWPID
+}
+
 // parseNamespace reads what --ns takes.
 func parseNamespace(s string) (uint64, error) {
 	if strings.ContainsRune(s, '/') {
-		return inodeOf(s)
+		inode, err := inodeOf(s)
+		if err == nil && !isPidNamespace(s) {
+			err = usageError{fmt.Errorf("%s is no pid namespace", s)}
+		}
+		return inode, err
 	}
 	number := s
 	if inner, ok := strings.CutPrefix(s, "pid:["); ok {
-		number = strings.TrimSuffix(inner, "]")
+		if inner, ok = strings.CutSuffix(inner, "]"); ok {
+			number = inner
+		}
 	}
 	inode, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {

@@ -52,7 +52,17 @@ in this process's own namespace, - where they have none.`,
   pidgraft ps --columns numbers,uses,comm --sort -uses | head`,
 		Annotations: overhead("One pass over the pid objects of the machine, 0.7 µs of a processor for each. No hook is attached, " +
 			"so nothing else gets slower."),
-		RunE: func(_ *cobra.Command, args []string) error { return p.run(args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"columns", "only"} {
+				if set, _ := cmd.Flags().GetStringSlice(name); cmd.Flags().Changed(name) && len(set) == 0 {
+					return usageError{fmt.Errorf("--%s: nothing is named", name)}
+				}
+			}
+			if cmd.Flags().Changed("columns") && p.format.value != "table" {
+				return usageError{fmt.Errorf("--columns is for a table: -o %s has all there are", p.format.value)}
+			}
+			return p.run(args)
+		},
 	}
 	fs := cmd.Flags()
 	p.namespace.add(fs)
