@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	apps "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 
@@ -107,6 +109,71 @@ func TestRules(t *testing.T) {
 	if out, err := exec.Command("promtool", "check", "rules", "prometheus/rules.yaml").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// The dashboard is what Grafana's own schema says, down to the options of each kind
+// of panel, and its queries are PromQL.
+func TestDashboard(t *testing.T) {
+	require.Feature(t, require.Program("promtool", "prometheus"))
+	plugins.RegisterDefaultPlugins()
+	text := read(t, "grafana/pidgraft.json")
+	var d dashboard.Dashboard
+	// Without an error it may give a list of none.
+	if err := d.UnmarshalJSONStrict([]byte(text)); err != nil && err.Error() != "" {
+		t.Error(err)
+	}
+	if err := d.Validate(); err != nil {
+		t.Error(err)
+	}
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	var rules []rule
+	variables := strings.NewReplacer("$__range", "1h", "$instance", ".*", "$namespace", ".*")
+	for _, expr := range queries(t, text) {
+		rules = append(rules, rule{"query", variables.Replace(expr)})
+	}
+	if len(rules) < len(d.Panels) {
+		t.Errorf("%d queries for %d panels", len(rules), len(d.Panels))
+	}
+	group := map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}}
+	file := filepath.Join(t.TempDir(), "queries.yaml")
+	if out, err := yaml.Marshal(group); err != nil {
+		t.Fatal(err)
+	} else if err := os.WriteFile(file, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promtool", "check", "rules", "--lint=none", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// queries are all values of "expr" in a dashboard.
+func queries(t *testing.T, text string) (all []string) {
+	t.Helper()
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if expr, ok := v["expr"].(string); ok {
+				all = append(all, expr)
+			}
+			for _, inner := range v {
+				walk(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				walk(inner)
+			}
+		}
+	}
+	var document any
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		t.Fatal(err)
+	}
+	walk(document)
+	return all
 }
 
 // Every metric that the rules and the dashboard name is there, and every metric
