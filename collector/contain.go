@@ -2,10 +2,13 @@
 
 package collector
 
-// Contain is what a pass over a container alone would have shown, out of one over
+// Contain is what a pass over a container alone would have shown, out of one over it or
 // a namespace above it: ns is the container's pid namespace. It shares records
 // with s. False if ns is not described, or its init was not seen.
 func (s *Snapshot) Contain(ns ID) (*Snapshot, bool) {
+	if ns == s.Namespace && s.Root != 0 {
+		return s, true
+	}
 	within := map[ID]bool{ns: true}
 	namespaces := make(map[ID]*Namespace, len(s.Namespaces))
 	for i := range s.Namespaces {

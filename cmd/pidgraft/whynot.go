@@ -70,6 +70,9 @@ func reasonsAgainst(f *forest.Forest, refused collector.Refusals) []string {
 	if err := forest.Validate(f); err != nil {
 		return append(reasons, err.Error())
 	}
+	if plan.Plain(f) {
+		return reasons
+	}
 	_, err := restore.Plan(f, planOptions())
 	var refusals plan.Refusals
 	switch {
