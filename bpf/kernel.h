@@ -235,8 +235,6 @@ struct signal_struct {
 	struct tty_struct *tty;
 };
 
-#define PF_EXITING 0x4 /* include/linux/sched.h */
-
 struct task_struct {
 	u32 flags;
 	u32 ptrace;
