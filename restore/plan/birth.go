@@ -398,8 +398,7 @@ func (p *planner) ready(t, k int32) bool {
 	if p.keeper(via, k) != none {
 		return true
 	}
-	bySelf, byParent := p.canBring(p.nodes[via].leader, g)
-	return bySelf || byParent
+	return p.canBeBrought(p.nodes[via].leader, g)
 }
 
 // givesGroup reports whether k, born of a, can inherit the group that it cannot
@@ -415,8 +414,7 @@ func (p *planner) givesGroup(a, k int32) bool {
 	if p.keeper(a, k) != none {
 		return true
 	}
-	bySelf, byParent := p.canBring(p.nodes[a].leader, g)
-	return bySelf || byParent
+	return p.canBeBrought(p.nodes[a].leader, g)
 }
 
 // bearInGroupOf bears k, child of init t, by somebody in the group that it is to
@@ -508,8 +506,7 @@ func (p *planner) keptFor(t, k int32) bool {
 	if g == 0 || p.nodes[c].curGroup == g || p.sees(t, g) && p.canFound(g) {
 		return true
 	}
-	bySelf, byParent := p.canBring(c, g)
-	return bySelf || byParent
+	return p.canBeBrought(c, g)
 }
 
 // setsid makes n the leader of its session.

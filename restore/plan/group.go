@@ -264,7 +264,7 @@ func (p *planner) canBring(n int32, g forest.Tag) (bySelf, byParent bool) {
 		return false, false // it could never be ended in between (kernel-rules 23)
 	}
 	bySelf = p.sees(n, g)
-	byParent = parent != none && p.sees(parent, g) && p.now(parent).curSession == nd.curSession
+	byParent = p.parentSees(n, g)
 	if nd.founded && (nd.leads || nd.task == none) || !p.canFound(g) || !p.inSession(g, nd.curSession) {
 		return false, false
 	}
@@ -272,6 +272,19 @@ func (p *planner) canBring(n int32, g forest.Tag) (bySelf, byParent bool) {
 		return false, false // it could not come to its own group again
 	}
 	return bySelf, byParent
+}
+
+// canBeBrought reports whether process n can be put into group g for now, by anybody.
+func (p *planner) canBeBrought(n int32, g forest.Tag) bool {
+	bySelf, byParent := p.canBring(n, g)
+	return bySelf || byParent
+}
+
+// parentSees reports whether the parent that n has now could put it into group g, if
+// that is of its session.
+func (p *planner) parentSees(n int32, g forest.Tag) bool {
+	parent := p.nodes[n].curParent
+	return parent != none && p.sees(parent, g) && p.now(parent).curSession == p.nodes[n].curSession
 }
 
 // pins reports whether init n in group g would hold up what its own end waits
@@ -389,9 +402,13 @@ func (p *planner) giveBefore(n int32, force bool) bool {
 		if nd.curParent == none || p.nodes[nd.curParent].leader != n || p.inGroup(k) || !p.canGive(nd.curParent, k) {
 			continue
 		}
-		if nd.stage != settled || !p.canFound(nd.group) || p.moves(k) && !p.gather(k) {
+		if nd.stage != settled || !p.canFound(nd.group) {
 			all = false
-			if !force || nd.stage != settled || !p.canFound(nd.group) {
+			continue
+		}
+		if p.moves(k) && !p.gather(k) {
+			all = false
+			if !force {
 				continue
 			}
 			p.release(k)
@@ -415,8 +432,7 @@ func (p *planner) waitsToBeBrought(k int32) bool {
 	for i, t := range p.threadsOf(k) {
 		if rest := p.nodes[t].kids[p.nodes[k].next[i]:]; len(rest) > 0 {
 			g := p.birthGroup(rest[0])
-			if g != 0 && p.nodes[k].curGroup != g && p.need(rest[0]) == p.nodes[k].curSession && !p.sees(k, g) &&
-				p.sees(p.nodes[k].curParent, g) && p.now(p.nodes[k].curParent).curSession == p.nodes[k].curSession {
+			if g != 0 && p.nodes[k].curGroup != g && p.need(rest[0]) == p.nodes[k].curSession && !p.sees(k, g) && p.parentSees(k, g) {
 				return true
 			}
 		}

@@ -138,18 +138,15 @@ func (p *planner) index() {
 		t := &f.Tasks[i]
 		leader := int32(x.Leader(i))
 		parent := int32(x.TaskOf(t.ParentThread))
-		p.nodes[i] = node{
-			actor: first + int32(i), task: int32(i), leader: leader, role: RoleTask,
-			parent: parent, ns: int32(f.Pids[t.Pid-1].Namespace), tag: t.Pid,
-			session: t.SID, group: t.PGID, signal: t.ExitSignal,
-			leads: t.IsLeader() && t.SID == t.Pid,
-			birth: free, nest: none, standIn: none, late: none, curParent: none, takes: none,
-			cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef, lastBorn: noRef, groupRef: noRef, arrivedKids: noRef, kept: noRef,
-		}
+		nd := &p.nodes[i]
+		*nd = inert(first+int32(i), leader, RoleTask)
+		nd.task, nd.tag, nd.ns, nd.parent = int32(i), t.Pid, int32(f.Pids[t.Pid-1].Namespace), parent
+		nd.session, nd.group, nd.signal = t.SID, t.PGID, t.ExitSignal
+		nd.leads = t.IsLeader() && t.SID == t.Pid
 		if th := x.Threads(i); len(th) > 1 {
-			p.nodes[i].threads = th[1:]
+			nd.threads = th[1:]
 		}
-		p.nodes[i].kids = x.Children(i)
+		nd.kids = x.Children(i)
 	}
 	p.tasks = int32(len(f.Tasks))
 	p.ends()
@@ -246,9 +243,16 @@ func (p *planner) helper(role Role, ns int32, tag forest.Tag, why string) int32 
 
 // blank is node n, of which nothing is known yet but that it is no task.
 func (p *planner) blank(n int32, role Role) node {
+	nd := inert(int32(len(p.plan.Actors)), n, role)
+	nd.signal, nd.end = forest.SIGCHLD, n+1
+	return nd
+}
+
+// inert is a node to which nothing has happened yet, and which has to do with nobody
+// but its process.
+func inert(actor, leader int32, role Role) node {
 	return node{
-		actor: int32(len(p.plan.Actors)), task: none, leader: n, role: role,
-		parent: none, signal: forest.SIGCHLD, end: n + 1,
+		actor: actor, task: none, leader: leader, role: role, parent: none,
 		birth: free, nest: none, standIn: none, late: none, curParent: none, takes: none,
 		cloned: noRef, arrived: noRef, lastKid: noRef, changed: noRef, held: noRef,
 		lastBorn: noRef, groupRef: noRef, arrivedKids: noRef, kept: noRef,
