@@ -73,7 +73,7 @@ type Loader struct {
 	scope    Scope
 	target   bpf.PidsTarget
 	watchers map[string]*ebpf.Program // by their names
-	watching []link.Link              // to the first of the variable watched
+	watching []link.Link              // at the first of the variable watched
 	// references are the iterators that look for them, if that was asked for.
 	references []*link.Iter
 	passes     uint32

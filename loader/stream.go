@@ -206,14 +206,7 @@ func (s *Stream) Refresh(number int32) (bool, error) {
 
 // Stop ends the events; those in the ring can still be read. It may be called
 // twice.
-func (s *Stream) Stop() error {
-	var errs []error
-	for _, l := range s.links {
-		errs = append(errs, l.Close())
-	}
-	s.links = nil
-	return errors.Join(errs...)
-}
+func (s *Stream) Stop() error { return detach(&s.links) }
 
 // Close frees everything. It may be called twice, and beside Read.
 func (s *Stream) Close() error {

@@ -13,8 +13,9 @@ import (
 	"github.com/pidgraft/pidgraft/collector"
 )
 
-// watched are the tracepoints where the target's tasks are watched, and the program that counts
-// there. The first takes longest to attach: it marks every task of the machine.
+// watched are the tracepoints at which the target's tasks are watched, and the
+// program that counts there. The first takes longest to attach: it marks every task
+// of the machine.
 var watched = []struct{ name, program string }{
 	{"sys_exit", bpf.PidsProgWatchSyscall},
 	{"task_newtask", bpf.PidsProgWatchTask},
@@ -50,12 +51,15 @@ func (l *Loader) needWatchers(attach bool) error {
 }
 
 // unwatch detaches them.
-func (l *Loader) unwatch() error {
+func (l *Loader) unwatch() error { return detach(&l.watching) }
+
+// detach closes all links, and forgets them.
+func detach(links *[]link.Link) error {
 	var errs []error
-	for _, w := range l.watching {
-		errs = append(errs, w.Close())
+	for _, l := range *links {
+		errs = append(errs, l.Close())
 	}
-	l.watching = nil
+	*links = nil
 	return errors.Join(errs...)
 }
 
