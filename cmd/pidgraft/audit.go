@@ -143,7 +143,6 @@ func (a *auditing) add(cmd *cobra.Command) {
 // open begins to follow the namespace.
 func (a *auditing) open() (record.Header, error) {
 	var h record.Header
-	var err error
 	types, err := a.types.read()
 	if err != nil {
 		return h, err

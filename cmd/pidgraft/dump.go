@@ -225,9 +225,6 @@ func (d *dump) encode(f *forest.Forest) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// maxReasons bounds how many reasons an image carries.
-const maxReasons = 1000
-
 // planReasons are why f cannot be rebuilt, on a machine that has whatever f
 // needs; what this one lacks, a restore says before it begins. One that is plain
 // need not be planned to know that it can be. f must be valid.
@@ -248,13 +245,18 @@ func reasonsOf(err error) []string {
 	case !errors.As(err, &refusals):
 		return []string{err.Error()}
 	}
-	var reasons []string
+	reasons := make([]string, len(refusals))
 	for i, r := range refusals {
-		if i == maxReasons {
-			reasons = append(reasons, fmt.Sprintf("and %d more", len(refusals)-i))
-			break
-		}
-		reasons = append(reasons, r.Error())
+		reasons[i] = r.Error()
+	}
+	return reasons
+}
+
+// firstReasons are as many reasons as an image carries or a refusal prints.
+func firstReasons(reasons []string) []string {
+	const most = 1000
+	if more := len(reasons) - most; more > 0 {
+		return append(reasons[:most:most], fmt.Sprintf("and %d more", more))
 	}
 	return reasons
 }

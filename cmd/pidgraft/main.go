@@ -112,13 +112,14 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
+
+		SuggestionsMinimumDistance: 2,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SetOut(os.Stderr)
 			_ = cmd.Help()
 			return silent(exitUsage)
 		},
 	}
-	root.SuggestionsMinimumDistance = 2
 	says.flags(root)
 	root.AddCommand(dumpCommand(), restoreCommand(), showCommand(), diffCommand(), planCommand(), convertCommand(), psCommand(), mapCommand(),
 		auditCommand(), checkCommand(), doctorCommand(), versionCommand())

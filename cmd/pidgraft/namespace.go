@@ -241,8 +241,8 @@ func (u unseen) or(err error) error {
 // namespaces of other kinds, may be numbers of pid namespaces, too. A file that
 // cannot be opened is none.
 func isPidNamespace(path string) bool {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil || st.Type != unix.NSFS_MAGIC {
 		return false
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

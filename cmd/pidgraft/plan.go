@@ -97,7 +97,7 @@ func planFor(f *forest.Forest, opts plan.Options) (*plan.Plan, error) {
 	defer s.stop()
 	p, err := restore.Plan(f, opts)
 	if err != nil {
-		return nil, refusedError{"it cannot be restored exactly:", reasonsOf(err)}
+		return nil, refusedError{"it cannot be restored exactly:", firstReasons(reasonsOf(err))}
 	}
 	s.end("tasks", len(f.Tasks))
 	return p, nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/pidgraft/pidgraft/collector"
 	"github.com/pidgraft/pidgraft/forest"
-	"github.com/pidgraft/pidgraft/restore"
 	"github.com/pidgraft/pidgraft/restore/plan"
 )
 
@@ -70,18 +69,5 @@ func reasonsAgainst(f *forest.Forest, refused collector.Refusals) []string {
 	if err := forest.Validate(f); err != nil {
 		return append(reasons, err.Error())
 	}
-	if plan.Plain(f) {
-		return reasons
-	}
-	_, err := restore.Plan(f, planOptions())
-	var refusals plan.Refusals
-	switch {
-	case errors.As(err, &refusals):
-		for _, r := range refusals {
-			reasons = append(reasons, r.Error())
-		}
-	case err != nil:
-		reasons = append(reasons, err.Error())
-	}
-	return reasons
+	return append(reasons, planReasons(f)...)
 }
