@@ -43,8 +43,8 @@ const reportFD = 3
 func Inside() bool { return os.Getenv(env) != "" && os.Getpid() == 1 }
 
 // Run runs a test in a namespace of its own, with -short if this one has it and
-// more arguments for the program, and reads into report what it gave to Report. It returns what the
-// test printed. The error is nil if the test passed.
+// more arguments for the program, and reads into report what it gave to Report. It
+// returns what the test printed. The error is nil if the test passed.
 func Run(test string, report any, args ...string) (log string, err error) {
 	program, err := os.Executable()
 	if err != nil {

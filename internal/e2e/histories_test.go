@@ -44,7 +44,7 @@ func TestHistories(t *testing.T) {
 	dir := t.TempDir()
 	for n, file := range files {
 		if testing.Short() && n%4 != int(reenact.Version())%4 {
-			continue // another quarter on another kernel
+			continue
 		}
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -149,9 +149,15 @@ func killedRestore(t *testing.T, image string, after time.Duration) int {
 	if text, err := os.ReadFile(filepath.Join(dir, "root.pid")); err != nil || string(text) != out.String() || len(files) > 1 {
 		t.Errorf("killed after %v, it had printed %q, and its pidfile is %q (%v), one of %d files", after, out.String(), text, err, len(files))
 	}
-	pid, err := strconv.Atoi(strings.TrimSuffix(out.String(), "\n"))
+	return reported(t, after, out.String())
+}
+
+// reported is the root's number in what a restore reported before it was killed.
+func reported(t *testing.T, after time.Duration, report string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSuffix(report, "\n"))
 	if err != nil {
-		t.Fatalf("killed after %v, it had printed %q", after, out.String())
+		t.Fatalf("killed after %v, it had reported %q", after, report)
 	}
 	return pid
 }
@@ -183,11 +189,7 @@ func killedParent(t *testing.T, image string, after time.Duration) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSuffix(string(text), "\n"))
-	if err != nil {
-		t.Fatalf("killed after %v, its pidfile is %q", after, text)
-	}
-	return pid
+	return reported(t, after, string(text))
 }
 
 // expectNothing waits until no process is left of a restore that was killed:
